@@ -1,0 +1,109 @@
+"""The step loop: one UNet forward for all lanes of a group, then each lane's own sampler step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from engine.lanes import Lane
+from engine.samplers import step_arguments
+
+
+@torch.inference_mode()
+def denoise_step(lanes: Sequence[Lane], *, min_rows: int = 0) -> None:
+    """Advances every lane by one step.
+
+    Args:
+        lanes: lanes with equal `group_key`, none finished.
+        min_rows: pad the forward to at least so many rows (`batch_invariant`): a kernel chosen
+            for another row count may round differently.
+    """
+    for lane, model_output in zip(lanes, predict(lanes, min_rows=min_rows), strict=True):
+        advance(lane, model_output)
+
+
+def rows_of(lane: Lane) -> int:
+    """Rows of the forward a lane takes: two with guidance, else one."""
+    return 1 if lane.conditioning.guidance_scale == 1 else 2
+
+
+def predict(lanes: Sequence[Lane], *, min_rows: int = 0) -> list[torch.Tensor]:
+    """Guided model outputs, float32 (1, C, h, w) a lane, from one UNet forward.
+
+    Raises:
+        torch.OutOfMemoryError: the forward did not fit; no lane was changed.
+    """
+    unet, dtype = lanes[0].checkpoint.unet, lanes[0].checkpoint.dtype
+    samples: list[torch.Tensor] = []
+    timesteps: list[torch.Tensor] = []
+    embeds: list[torch.Tensor] = []
+    for lane in lanes:
+        timestep = lane.scheduler.timesteps[lane.step_index]
+        sample = _unet_input(lane, timestep)
+        conditioning = lane.conditioning
+        if conditioning.guidance_scale != 1:
+            samples.append(sample)
+            timesteps.append(timestep)
+            embeds.append(conditioning.negative_prompt_embeds)
+        samples.append(sample)
+        timesteps.append(timestep)
+        embeds.append(conditioning.prompt_embeds)
+    padding = max(0, min_rows - len(samples))
+    output = unet(
+        torch.cat(samples + samples[:1] * padding).to(dtype, memory_format=torch.channels_last),
+        torch.stack(timesteps + timesteps[:1] * padding).to(samples[0].device, torch.float32),
+        encoder_hidden_states=torch.cat(embeds + embeds[:1] * padding),
+        return_dict=False,
+    )[0]
+    return _guide(lanes, output.float())
+
+
+def advance(lane: Lane, model_output: torch.Tensor) -> None:
+    """One sampler step on the lane's sample, then the kept cells are put back (4 channels)."""
+    timesteps = lane.scheduler.timesteps
+    lane.latents = lane.scheduler.step(
+        model_output,
+        timesteps[lane.step_index],
+        lane.latents,
+        **step_arguments(lane.scheduler, lane.generator),
+        return_dict=False,
+    )[0]
+    lane.step_index += 1
+    if not lane.checkpoint.needs_masked_image:
+        lane.latents = _blend_kept_cells(lane)
+
+
+def _unet_input(lane: Lane, timestep: torch.Tensor) -> torch.Tensor:
+    sample: torch.Tensor = lane.scheduler.scale_model_input(lane.latents, timestep)
+    if not lane.checkpoint.needs_masked_image:
+        return sample
+    masked_image_latents = lane.conditioning.masked_image_latents
+    assert masked_image_latents is not None, "9-channel checkpoints see the masked image"
+    return torch.cat([sample, lane.conditioning.repaint_mask, masked_image_latents], dim=1)
+
+
+def _guide(lanes: Sequence[Lane], output: torch.Tensor) -> list[torch.Tensor]:
+    """Classifier-free guidance (arXiv 2207.12598) on each lane's own rows."""
+    guided = []
+    row = 0
+    for lane in lanes:
+        if rows_of(lane) == 1:
+            guided.append(output[row : row + 1])
+        else:
+            unconditional, conditional = output[row : row + 1], output[row + 1 : row + 2]
+            scale = lane.conditioning.guidance_scale
+            guided.append(unconditional + scale * (conditional - unconditional))
+        row += rows_of(lane)
+    return guided
+
+
+def _blend_kept_cells(lane: Lane) -> torch.Tensor:
+    """Kept cells take the image's latents, noised to the level of the next step."""
+    kept = lane.conditioning.image_latents
+    assert kept is not None, "4-channel checkpoints blend with the image"
+    if not lane.is_finished:
+        next_timestep = lane.scheduler.timesteps[lane.step_index : lane.step_index + 1]
+        kept = lane.scheduler.add_noise(kept, lane.noise, next_timestep)
+    mask = lane.conditioning.repaint_mask
+    return (1 - mask) * kept + mask * lane.latents

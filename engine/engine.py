@@ -1,0 +1,320 @@
+"""The engine: `add(job)`, `step() -> events`, `cancel(id)`; `generate(job)` is that loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from PIL import Image
+
+from engine.checkpoint import Checkpoint
+from engine.denoise import denoise_step
+from engine.errors import EngineError, GpuOutOfMemory
+from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone
+from engine.finish import decode_background, finish_image, upscale_latents
+from engine.job import GeneratedImage, GenerationJob
+from engine.lanes import Conditioning, Lane, open_lane
+from engine.model_cache import ModelCache
+from engine.plan import GenerationPlan, plan_job
+from engine.prepare import Canvas, prepare_canvas, prepare_conditioning, prepare_prompts
+from engine.registry import Registry
+from engine.vae import LatentCodec
+
+# Latent cells of one forward: 16 lanes of 64x64 (512x512 pixels) on a GPU; a CPU gains nothing
+# from more than a few lanes and pays in cache misses.
+MAX_LATENT_AREA = {"cuda": 16 * 64 * 64, "cpu": 4 * 64 * 64}
+
+
+@dataclass(slots=True)
+class _ActiveJob:
+    """A job whose images are in flight; conditionings are made when their pass begins."""
+
+    plan: GenerationPlan
+    canvas: Canvas
+    checkpoint: Checkpoint
+    vae: LatentCodec
+    prompt_embeds: tuple[torch.Tensor, torch.Tensor]
+    open_images: set[int]
+    conditionings: dict[int, Conditioning] = field(default_factory=dict)
+
+    def conditioning(self, pass_index: int) -> Conditioning:
+        """What the job's images share in that pass."""
+        if pass_index not in self.conditionings:
+            self.conditionings[pass_index] = prepare_conditioning(
+                self.plan,
+                self.plan.passes[pass_index],
+                self.canvas,
+                self.prompt_embeds,
+                self.checkpoint,
+                self.vae,
+            )
+        return self.conditionings[pass_index]
+
+
+class Engine:
+    """Runs jobs on one device. Not thread-safe: one thread owns it.
+
+    Args:
+        registry: the models it may use.
+        device: torch device.
+        dtype: of UNet and text encoder; default float32 on the CPU, float16 elsewhere. Samplers,
+            latents and noise are float32 always.
+        batch_invariant: give every forward of a size the same row count, so that an image does
+            not depend on its neighbours by even a rounding (law 3), at the price of idle rows.
+        max_models: checkpoints kept loaded.
+        max_lanes: images of one forward, fewer where the canvas is large.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        batch_invariant: bool = False,
+        max_models: int = 2,
+        max_lanes: int = 16,
+    ) -> None:
+        self.registry = registry
+        self.device = torch.device(device)
+        if dtype is None:
+            dtype = torch.float32 if self.device.type == "cpu" else torch.float16
+        self._models = ModelCache(device=self.device, dtype=dtype, max_models=max_models)
+        self._batch_invariant = batch_invariant
+        self._max_lanes = max_lanes
+        self._max_latent_area = MAX_LATENT_AREA.get(self.device.type, MAX_LATENT_AREA["cuda"])
+        self._waiting: deque[GenerationPlan] = deque()
+        self._active: dict[str, _ActiveJob] = {}
+        # Lanes in order of arrival; a group's turn comes when it has waited longest.
+        self._lanes: list[Lane] = []
+        self._last_turn: dict[tuple[object, ...], int] = {}
+        self._turn = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._waiting or self._active)
+
+    def add(self, job: GenerationJob) -> GenerationPlan:
+        """Accepts a job; its images come out of later `step` calls.
+
+        Raises:
+            JobError: the job cannot be done as asked.
+            WeightsUnavailable: the model's configs are broken.
+            ValueError: a job of that id is already here.
+        """
+        if job.job_id in self._active or any(p.job.job_id == job.job_id for p in self._waiting):
+            raise ValueError(f"job {job.job_id!r} was added already")
+        plan = plan_job(job, self.registry)
+        self._waiting.append(plan)
+        return plan
+
+    def cancel(self, job_id: str) -> bool:
+        """Drops a job and its lanes; no event follows. False when there is no such job."""
+        known = job_id in self._active
+        waiting = [plan for plan in self._waiting if plan.job.job_id != job_id]
+        known = known or len(waiting) < len(self._waiting)
+        self._waiting = deque(waiting)
+        self._active.pop(job_id, None)
+        self._lanes = [lane for lane in self._lanes if lane.job_id != job_id]
+        return known
+
+    def generate(
+        self, job: GenerationJob, on_event: Callable[[Event], None] | None = None
+    ) -> list[GeneratedImage]:
+        """Runs one job alone and returns its images in order.
+
+        Args:
+            job: what to make.
+            on_event: sees every event as it comes, for a progress bar.
+
+        Raises:
+            EngineError: as `add`, or the error of the first image that failed.
+            RuntimeError: the engine is already running jobs added by `add`.
+        """
+        if self.busy:
+            raise RuntimeError("generate() needs an idle engine; use add() and step()")
+        self.add(job)
+        images: list[GeneratedImage] = []
+        failures: list[EngineError] = []
+        while self.busy:
+            for event in self.step():
+                if on_event is not None:
+                    on_event(event)
+                if isinstance(event, ImageDone):
+                    images.append(event.image)
+                elif isinstance(event, ImageFailed):
+                    failures.append(event.error)
+        if failures:
+            raise failures[0]
+        return sorted(images, key=lambda image: image.image_index)
+
+    def step(self) -> list[Event]:
+        """Admits one waiting job, runs one UNet forward and finishes what it completed."""
+        events: list[Event] = []
+        if self._waiting:
+            events += self._admit(self._waiting.popleft())
+        group = self._schedule()
+        if group:
+            events += self._forward(group)
+        return events
+
+    # --- admit ---
+
+    def _admit(self, plan: GenerationPlan) -> list[Event]:
+        """Prepares a job and opens a lane for each of its images."""
+        try:
+            canvas = prepare_canvas(plan)
+            if not plan.passes:
+                assert canvas.reference is not None, "strength 0 has a reference"
+                return self._without_denoising(plan, canvas, canvas.reference)
+            active = self._activate(plan, canvas)
+            lanes = [self._first_lane(active, index) for index in sorted(active.open_images)]
+        except (EngineError, torch.OutOfMemoryError) as exc:
+            return _all_failed(plan, _as_engine_error(exc))
+        self._active[plan.job.job_id] = active
+        self._lanes += lanes
+        return []
+
+    def _activate(self, plan: GenerationPlan, canvas: Canvas) -> _ActiveJob:
+        checkpoint = self._models.get(plan.model)
+        return _ActiveJob(
+            plan=plan,
+            canvas=canvas,
+            checkpoint=checkpoint,
+            vae=checkpoint.own_vae if plan.job.use_checkpoint_vae else checkpoint.vae,
+            prompt_embeds=prepare_prompts(plan, checkpoint),
+            open_images=set(range(plan.job.num_images)),
+        )
+
+    def _first_lane(self, active: _ActiveJob, image_index: int) -> Lane:
+        generator = torch.Generator("cpu").manual_seed(active.plan.seeds[image_index])
+        return self._open_lane(active, image_index, 0, generator, None)
+
+    def _open_lane(
+        self,
+        active: _ActiveJob,
+        image_index: int,
+        pass_index: int,
+        generator: torch.Generator,
+        start_latents: torch.Tensor | None,
+    ) -> Lane:
+        plan = active.plan
+        return open_lane(
+            job_id=plan.job.job_id,
+            image_index=image_index,
+            pass_index=pass_index,
+            pass_plan=plan.passes[pass_index],
+            sampler=plan.sampler,
+            noise_schedule=plan.info.noise_schedule,
+            checkpoint=active.checkpoint,
+            conditioning=active.conditioning(pass_index),
+            generator=generator,
+            start_latents=start_latents,
+        )
+
+    def _without_denoising(
+        self, plan: GenerationPlan, canvas: Canvas, background: Image.Image
+    ) -> list[Event]:
+        job_id = plan.job.job_id
+        events: list[Event] = [
+            ImageDone(job_id, finish_image(background, canvas, plan, index))
+            for index in range(plan.job.num_images)
+        ]
+        return [*events, JobDone(job_id)]
+
+    # --- schedule ---
+
+    def _schedule(self) -> list[Lane]:
+        """The lanes of the next forward: the group that waited longest, oldest lanes first."""
+        groups: dict[tuple[object, ...], list[Lane]] = {}
+        for lane in self._lanes:
+            groups.setdefault(lane.group_key, []).append(lane)
+        if not groups:
+            return []
+        self._last_turn = {key: self._last_turn.get(key, 0) for key in groups}
+        key = min(groups, key=self._last_turn.__getitem__)
+        self._turn += 1
+        self._last_turn[key] = self._turn
+        return groups[key][: self._lanes_per_forward(groups[key][0])]
+
+    def _lanes_per_forward(self, lane: Lane) -> int:
+        return max(1, min(self._max_lanes, self._max_latent_area // lane.latent_area))
+
+    # --- forward and advance ---
+
+    def _forward(self, lanes: list[Lane]) -> list[Event]:
+        min_rows = 2 * self._lanes_per_forward(lanes[0]) if self._batch_invariant else 0
+        try:
+            denoise_step(lanes, min_rows=min_rows)
+        except torch.OutOfMemoryError as exc:
+            return self._after_out_of_memory(lanes, exc)
+        events: list[Event] = []
+        for lane in lanes:
+            events.append(self._step_done(lane))
+            if lane.is_finished:
+                events += self._pass_done(lane)
+        return events
+
+    def _after_out_of_memory(self, lanes: list[Lane], exc: torch.OutOfMemoryError) -> list[Event]:
+        """Smaller groups from now on; an image that does not fit alone fails."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(lanes) > 1:
+            self._max_latent_area = (len(lanes) // 2) * lanes[0].latent_area
+            return []
+        return self._close(lanes[0], ImageFailed(*_id(lanes[0]), _as_engine_error(exc)))
+
+    def _step_done(self, lane: Lane) -> StepDone:
+        plan = self._active[lane.job_id].plan
+        before = sum(each.num_steps for each in plan.passes[: lane.pass_index])
+        return StepDone(*_id(lane), before + lane.step_index, plan.total_steps)
+
+    def _pass_done(self, lane: Lane) -> list[Event]:
+        """Sends the lane's image into its next pass, or out."""
+        active = self._active[lane.job_id]
+        try:
+            if lane.pass_index + 1 < len(active.plan.passes):
+                self._lanes[self._lanes.index(lane)] = self._next_lane(active, lane)
+                return []
+            background = decode_background(lane.latents, active.vae, active.plan)
+            image = finish_image(background, active.canvas, active.plan, lane.image_index)
+        except (EngineError, torch.OutOfMemoryError) as exc:
+            return self._close(lane, ImageFailed(*_id(lane), _as_engine_error(exc)))
+        return self._close(lane, ImageDone(lane.job_id, image))
+
+    def _next_lane(self, active: _ActiveJob, lane: Lane) -> Lane:
+        next_index = lane.pass_index + 1
+        height, width = active.conditioning(next_index).repaint_mask.shape[-2:]
+        start_latents = upscale_latents(lane.latents, height, width)
+        return self._open_lane(active, lane.image_index, next_index, lane.generator, start_latents)
+
+    def _close(self, lane: Lane, last: ImageDone | ImageFailed) -> list[Event]:
+        """Takes the lane out, and its job with the last lane."""
+        self._lanes.remove(lane)
+        active = self._active[lane.job_id]
+        active.open_images.discard(lane.image_index)
+        if active.open_images:
+            return [last]
+        del self._active[lane.job_id]
+        return [last, JobDone(lane.job_id)]
+
+
+def _id(lane: Lane) -> tuple[str, int]:
+    return lane.job_id, lane.image_index
+
+
+def _all_failed(plan: GenerationPlan, error: EngineError) -> list[Event]:
+    job_id = plan.job.job_id
+    failed: list[Event] = [
+        ImageFailed(job_id, index, error) for index in range(plan.job.num_images)
+    ]
+    return [*failed, JobDone(job_id)]
+
+
+def _as_engine_error(exc: EngineError | torch.OutOfMemoryError) -> EngineError:
+    if isinstance(exc, EngineError):
+        return exc
+    return GpuOutOfMemory("the device ran out of memory")

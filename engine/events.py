@@ -1,0 +1,45 @@
+"""What `Engine.step` reports; the only way anything goes up from the step loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.errors import EngineError
+from engine.job import GeneratedImage
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One image advanced to `step` of `num_steps` denoising steps (1-based, over all passes)."""
+
+    job_id: str
+    image_index: int
+    step: int
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDone:
+    """One image is finished."""
+
+    job_id: str
+    image: GeneratedImage
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailed:
+    """One image ended without a result; the others of its job are unharmed."""
+
+    job_id: str
+    image_index: int
+    error: EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """Every image of the job has ended, each reported before as done or failed."""
+
+    job_id: str
+
+
+Event = StepDone | ImageDone | ImageFailed | JobDone

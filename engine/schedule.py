@@ -1,0 +1,141 @@
+"""Noise schedules: the checkpoint's training betas, and the timesteps and sigmas of a job.
+
+Plain numpy, so that planning needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# A zero terminal SNR is kept just above zero so that the first sigma is 4096, not infinite
+# (Lin et al., arXiv 2305.08891; 2^-24 is the smallest float16 subnormal).
+TERMINAL_ALPHA_BAR = 2.0**-24
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseSchedule:
+    """What every sampler of one checkpoint starts from.
+
+    Attributes:
+        betas: training betas, zero-terminal-SNR rescaling already applied.
+        prediction_type: "epsilon", "v_prediction" or "sample".
+        timestep_spacing: "leading", "linspace" or "trailing".
+        steps_offset: added to leading timesteps.
+        set_alpha_to_one: DDIM's last alpha-bar is 1 instead of the first training one.
+    """
+
+    betas: tuple[float, ...]
+    prediction_type: str
+    timestep_spacing: str
+    steps_offset: int
+    set_alpha_to_one: bool
+
+    def training_sigmas(self) -> npt.NDArray[np.float64]:
+        """sqrt((1 - alpha_bar) / alpha_bar) by training timestep, rising."""
+        alpha_bar = np.cumprod(1.0 - np.asarray(self.betas, dtype=np.float64))
+        sigmas: npt.NDArray[np.float64] = np.sqrt((1.0 - alpha_bar) / alpha_bar)
+        return sigmas
+
+
+@dataclass(frozen=True, slots=True)
+class StepSchedule:
+    """Explicit steps of one denoising pass.
+
+    Attributes:
+        timesteps: N floats, what the UNet is told.
+        sigmas: N + 1 strictly falling floats, the last 0.
+    """
+
+    timesteps: tuple[float, ...]
+    sigmas: tuple[float, ...]
+
+
+def read_noise_schedule(config: Mapping[str, Any]) -> NoiseSchedule:
+    """A scheduler_config.json as a `NoiseSchedule`.
+
+    Raises:
+        ValueError: an unknown beta schedule, prediction type or spacing.
+    """
+    prediction_type = str(config.get("prediction_type", "epsilon"))
+    if prediction_type not in ("epsilon", "v_prediction", "sample"):
+        raise ValueError(f"prediction_type {prediction_type!r} is not supported")
+    spacing = str(config.get("timestep_spacing", "leading"))
+    if spacing not in ("leading", "linspace", "trailing"):
+        raise ValueError(f"timestep_spacing {spacing!r} is not supported")
+    betas = _base_betas(config)
+    if config.get("rescale_betas_zero_snr"):
+        betas = _rescale_zero_terminal_snr(betas)
+    return NoiseSchedule(
+        betas=tuple(float(beta) for beta in betas),
+        prediction_type=prediction_type,
+        timestep_spacing=spacing,
+        steps_offset=int(config.get("steps_offset", 0)),
+        set_alpha_to_one=bool(config.get("set_alpha_to_one", True)),
+    )
+
+
+def partial_schedule(schedule: NoiseSchedule, strength: float, num_steps: int) -> StepSchedule:
+    """Exactly `num_steps` steps from noise level `strength` down (SDEdit, arXiv 2108.01073).
+
+    Taking the tail of a longer schedule, as diffusers' pipelines do, gives strength * N steps and
+    repeats timesteps at small strengths; here step i starts at t = strength * T * (1 - i/N) - 1.
+
+    Args:
+        schedule: the checkpoint's.
+        strength: above 0, below 1.
+        num_steps: N, at least 1.
+    """
+    training = schedule.training_sigmas()
+    t_axis = np.arange(len(training))
+    fractions = 1.0 - np.arange(num_steps) / num_steps
+    timesteps = strength * len(training) * fractions - 1.0
+    sigmas = np.interp(timesteps, t_axis, training)
+    if not _strictly_falling(sigmas):
+        # Below the first training timestep the interpolation is flat.
+        sigmas = np.geomspace(sigmas[0], min(training[0], sigmas[0] / 2), num_steps)
+        timesteps = np.interp(np.log(sigmas), np.log(training), t_axis)
+    timesteps = np.clip(timesteps, 0.0, None)
+    return StepSchedule(
+        tuple(float(t) for t in timesteps), (*(float(sigma) for sigma in sigmas), 0.0)
+    )
+
+
+def _strictly_falling(sigmas: npt.NDArray[np.float64]) -> bool:
+    return bool(np.all(np.diff(sigmas.astype(np.float32)) < 0))
+
+
+def _base_betas(config: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    if config.get("trained_betas") is not None:
+        return np.asarray(config["trained_betas"], dtype=np.float64)
+    count = int(config.get("num_train_timesteps", 1000))
+    start = float(config.get("beta_start", 0.0001))
+    end = float(config.get("beta_end", 0.02))
+    match config.get("beta_schedule", "linear"):
+        case "linear":
+            return np.linspace(start, end, count)
+        case "scaled_linear":
+            return np.square(np.linspace(math.sqrt(start), math.sqrt(end), count))
+        case "squaredcos_cap_v2":
+            steps = np.arange(count + 1) / count
+            alpha_bar = np.cos((steps + 0.008) / 1.008 * math.pi / 2) ** 2
+            betas: npt.NDArray[np.float64] = 1.0 - alpha_bar[1:] / alpha_bar[:-1]
+            return np.minimum(betas, 0.999)
+        case other:
+            raise ValueError(f"beta_schedule {other!r} is not supported")
+
+
+def _rescale_zero_terminal_snr(betas: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Algorithm 1 of arXiv 2305.08891, ending at `TERMINAL_ALPHA_BAR` instead of 0."""
+    root = np.sqrt(np.cumprod(1.0 - betas))
+    first, last = root[0], root[-1]
+    alpha_bar = ((root - last) * first / (first - last)) ** 2
+    alpha_bar[-1] = TERMINAL_ALPHA_BAR
+    alphas = np.concatenate([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+    rescaled: npt.NDArray[np.float64] = 1.0 - alphas
+    return rescaled

@@ -1,0 +1,44 @@
+"""One small face over diffusers' autoencoders: pixels in, scaled latents out, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class LatentCodec:
+    """An AutoencoderKL or AutoencoderTiny with scaling and shift applied inside.
+
+    Encodings are the posterior's mode, so that they depend on the image alone and can be cached.
+
+    Attributes:
+        factor: pixels per latent cell and side.
+        latent_channels: channels of a latent.
+        dtype: of the weights; a VAE that needs float32 lives in float32.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        config = module.config
+        self._scale = float(config.scaling_factor)
+        self._shift = float(getattr(config, "shift_factor", None) or 0.0)
+        self.factor = int(2 ** (len(config.block_out_channels) - 1))
+        self.latent_channels = int(config.latent_channels)
+        self.dtype: torch.dtype = module.dtype
+
+    @torch.inference_mode()
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> float32 (B, C, H/factor, W/factor), near unit variance."""
+        encoded = self._module.encode(image.to(self._module.device, self.dtype))
+        raw: torch.Tensor = (
+            encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        )
+        return (raw.float() - self._shift) * self._scale
+
+    @torch.inference_mode()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """float32 (B, C, h, w) -> float32 (B, 3, h*factor, w*factor), about [-1, 1]."""
+        raw = latents.to(self._module.device) / self._scale + self._shift
+        image: torch.Tensor = self._module.decode(raw.to(self.dtype)).sample
+        return image.float()
