@@ -79,10 +79,12 @@ def test_content_of_its_own_size_keeps_its_bytes_on_any_margin(width, height):
 
 
 @pytest.mark.parametrize(("width", "left"), [(30, 2), (31, 1), (32, 1), (33, 0)])
-def test_content_of_its_own_size_keeps_its_bytes_under_a_crop(width, left):
+def test_content_of_its_own_size_keeps_its_bytes_under_a_crop(width, left, monkeypatch):
     image = random_image("RGBA", (33, 20))
-    resized = resize_foreground(image, width, 20, CROP)
-    assert resized.tobytes() == image.crop((left, 0, left + width, 20)).tobytes()
+    expected = image.crop((left, 0, left + width, 20)).tobytes()
+    assert resize_foreground(image, width, 20, CROP).tobytes() == expected
+    monkeypatch.setattr("engine.resize._MAX_WHOLE_CONTENT_PX", 0)  # however large it is
+    assert resize_foreground(image, width, 20, CROP).tobytes() == expected
 
 
 @given(
