@@ -1,0 +1,65 @@
+"""The actions of the one endpoint: name -> request, handler, response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api import protocol, queries, responses
+from api.service import Service
+from api.submit import submit
+from api.wire_types import WireModel
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action; `handle` is called with the service, the caller's public key and the request."""
+
+    request: type[WireModel]
+    handle: Callable[[Service, str, Any], responses.Response]
+    response: type[responses.Response]
+
+
+def generate_backgrounds(
+    service: Service, tenant: str, request: protocol.GenerateBackgroundsRequest
+) -> responses.GenerateBackgroundsResponse:
+    """Accepts a task."""
+    return responses.GenerateBackgroundsResponse(TaskUID=submit(service, tenant, request))
+
+
+ACTIONS: Mapping[str, Action] = {
+    "GenerateBackgrounds": Action(
+        protocol.GenerateBackgroundsRequest,
+        generate_backgrounds,
+        responses.GenerateBackgroundsResponse,
+    ),
+    "ListTasksDetails": Action(
+        protocol.ListTasksDetailsRequest,
+        queries.list_tasks_details,
+        responses.ListTasksDetailsResponse,
+    ),
+    "ListRunningTasks": Action(
+        protocol.ListRunningTasksRequest,
+        queries.list_running_tasks,
+        responses.ListRunningTasksResponse,
+    ),
+    "ListGenerateTaskDetail": Action(
+        protocol.ListGenerateTaskDetailRequest,
+        queries.list_generate_task_detail,
+        responses.ListGenerateTaskDetailResponse,
+    ),
+    "GetGenerateTaskDetail": Action(
+        protocol.GetGenerateTaskDetailRequest,
+        queries.get_generate_task_detail,
+        responses.GetGenerateTaskDetailResponse,
+    ),
+    "ListModels": Action(
+        protocol.ListModelsRequest, queries.list_models, responses.ListModelsResponse
+    ),
+    "GetCreditBalance": Action(
+        protocol.GetCreditBalanceRequest,
+        queries.get_credit_balance,
+        responses.GetCreditBalanceResponse,
+    ),
+}

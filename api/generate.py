@@ -1,0 +1,93 @@
+"""`backdrop generate`: the whole line in this process, files in and files out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from api.media import decode_foreground, decode_reference, encode_png
+from api.protocol import GenerateBackgroundsRequest
+from api.settings import Settings
+from api.wire_types import validate
+from engine.errors import EngineError
+from engine.events import ImageDone, ImageFailed, StepDone
+from engine.job import GeneratedImage, GenerationJob
+from engine.plan import default_canvas
+from engine.registry import Registry
+
+
+def job_from_files(
+    fields: Mapping[str, Any],
+    *,
+    foreground: Path,
+    reference: Path | None,
+    settings: Settings,
+    registry: Registry,
+) -> GenerationJob:
+    """The job of a request whose images lie in files.
+
+    Args:
+        fields: of a GenerateBackgrounds request, without images and what names them.
+        foreground: PNG with alpha.
+        reference: background reference, asked for by BackgroundImage2Image.
+        settings: the pixel limit and the default size.
+        registry: gives the default model.
+
+    Raises:
+        ApiError: a field is wrong.
+        JobError: an image cannot be used.
+        OSError: a file cannot be read.
+    """
+    request = validate(GenerateBackgroundsRequest, fields)
+    max_pixels = settings.max_image_pixels
+    item = decode_foreground(foreground.read_bytes(), max_pixels=max_pixels, field="foreground")
+    background = None
+    if reference is not None:
+        background = decode_reference(
+            reference.read_bytes(), max_pixels=max_pixels, field="reference"
+        )
+    size_px = settings.default_size_px
+    canvas = default_canvas(*item.image.size) if size_px is None else (size_px, size_px)
+    resolved = request.resolved(default_model=registry.default_model, default_canvas=canvas)
+    return resolved.to_job(job_id="generate", foreground=item, reference=background)
+
+
+def write_images(
+    job: GenerationJob, *, registry: Registry, device: str, folder: Path, settings: Settings
+) -> Iterator[Path | EngineError]:
+    """Runs `job` with a progress bar; gives the file or the error of each image as it ends.
+
+    Files are named by their seed.
+
+    Raises:
+        EngineError: the job as a whole cannot be done.
+        OSError: a file cannot be written.
+    """
+    from engine.engine import Engine  # imports torch
+
+    engine = Engine(registry, device=device)
+    plan = engine.add(job)
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("painting", total=plan.total_steps * len(plan.seeds) or None)
+        while engine.busy:
+            for event in engine.step():
+                match event:
+                    case StepDone():
+                        progress.advance(bar)
+                    case ImageDone(image=image):
+                        yield _write(image, folder, settings)
+                    case ImageFailed(error=error):
+                        yield error
+
+
+def _write(image: GeneratedImage, folder: Path, settings: Settings) -> Path:
+    path = folder / f"{image.seed}.png"
+    parameters = image.parameters if settings.write_parameters else None
+    path.write_bytes(encode_png(image.image, icc_profile=image.icc_profile, parameters=parameters))
+    return path

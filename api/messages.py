@@ -1,0 +1,89 @@
+"""What supervisor and compute child say to each other over their pipe, as pickled dataclasses.
+
+Supervisor to child: one `Start`, then `Add` and `Cancel` in any order; closing the pipe ends the
+child. Child to supervisor: one `Ready` after `Start`, then the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Turns a warm spare into the worker of one device.
+
+    Attributes:
+        models_file: path of models.yaml.
+        device: "cpu", "cuda:0", ...
+        batch_invariant: pad every forward to one row count (law 3).
+        write_parameters: put the generation parameters into each PNG.
+        max_image_pixels: an input image that declares more is refused.
+    """
+
+    models_file: Path
+    device: str
+    batch_invariant: bool
+    write_parameters: bool
+    max_image_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Run this task: `params` as stored, images as uploaded."""
+
+    uid: str
+    params: Mapping[str, Any]
+    foreground: bytes
+    reference: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop this task at the next step; answered with `TaskEnded`."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The child holds its device and waits for tasks."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`progress` is 0..1 over all images of the task; `stage` is one word."""
+
+    uid: str
+    progress: float
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """One finished image as a PNG file."""
+
+    uid: str
+    image_index: int
+    seed: int
+    png: bytes
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """No more messages about this task. `error_code` 0: every image was sent."""
+
+    uid: str
+    error_code: int = 0
+    error_text: str = ""
+
+
+ToChild = Start | Add | Cancel
+ToSupervisor = Ready | Progress | ImageBytes | TaskEnded

@@ -1,0 +1,381 @@
+"""Requests as spelled on the wire, and their way to a `GenerationJob` (protocol sections 3 to 6).
+
+Wire spellings stop here. What a field means, its range and its default stand in its `Field`, from
+where the OpenAPI page takes them too.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from api.wire_types import Bool, Float, Int, List, String, WireModel
+from engine.job import SEED_MODULUS, AdapterWeight, GenerationJob, ResizeMode, Sampler
+
+if TYPE_CHECKING:
+    from api.media import DecodedImage
+
+RANDOM_SEED = -1
+MAX_PROMPT_CHARS = 10_000
+MAX_TASK_UIDS = 1_000
+
+SAMPLERS: Mapping[str, Sampler] = {
+    "Euler": Sampler.EULER,
+    "Euler a": Sampler.EULER_ANCESTRAL,
+    "DPM++ 2M": Sampler.DPMPP_2M,
+    "DDIM": Sampler.DDIM,
+}
+SAMPLER_NAMES: Mapping[Sampler, str] = {sampler: name for name, sampler in SAMPLERS.items()}
+
+
+class ResizeModeName(StrEnum):
+    """How an image is brought to the canvas size."""
+
+    JUST_RESIZE = "JustResize"
+    CROP_AND_RESIZE = "CropAndResize"
+    RESIZE_AND_FILL = "ResizeAndFill"
+
+
+_RESIZE_MODES: Mapping[ResizeModeName, ResizeMode] = {
+    ResizeModeName.JUST_RESIZE: ResizeMode.JUST_RESIZE,
+    ResizeModeName.CROP_AND_RESIZE: ResizeMode.CROP_AND_RESIZE,
+    ResizeModeName.RESIZE_AND_FILL: ResizeMode.RESIZE_AND_FILL,
+}
+
+# Where a client finds what the engine calls otherwise; for refusals of a whole job.
+WIRE_FIELDS: Mapping[str, str] = {
+    "model_name": "MainModel.ModelCode",
+    "foreground": "TransparentForeground",
+    "prompt": "PositivePrompts",
+    "negative_prompt": "NegativePrompts",
+    "reference": "BackgroundImage2Image",
+    "strength": "BackgroundImage2Image.ReferStrength",
+    "foreground_resize_mode": "TransparentForeground.ResizeMode",
+    "reference_resize_mode": "BackgroundImage2Image.ResizeMode",
+    "deep_fusion": "BackgroundImage2Image.DeepFusion",
+    "adapters": "SubModelList",
+    "seed": "Seed",
+    "num_images": "BatchSize",
+    "width_px": "Width",
+    "height_px": "Height",
+    "num_inference_steps": "MainModel.InferenceParams.Steps",
+    "sampler": "MainModel.InferenceParams.Sampler",
+    "guidance_scale": "MainModel.InferenceParams.CFGScale",
+    "clip_skip": "MainModel.InferenceParams.ClipSkip",
+    "use_checkpoint_vae": "UseMainModelVAE",
+    "icc_profile": "TransparentForeground",
+}
+
+
+def _available_sampler(name: str) -> str:
+    if name not in SAMPLERS:
+        raise ValueError(f"no such sampler; available are {', '.join(SAMPLERS)}")
+    return name
+
+
+def _bounded_prompts(prompts: list[str]) -> list[str]:
+    if sum(map(len, prompts)) > MAX_PROMPT_CHARS:
+        raise ValueError(f"more than {MAX_PROMPT_CHARS} characters in all")
+    return prompts
+
+
+SamplerName = Annotated[
+    String, AfterValidator(_available_sampler), Field(json_schema_extra={"enum": [*SAMPLERS]})
+]
+Prompts = Annotated[List[String], AfterValidator(_bounded_prompts)]
+ModelName = Annotated[String, Field(min_length=1, max_length=200)]
+
+
+class Envelope(WireModel):
+    """What every request carries besides its own fields."""
+
+    PublicKey: String = Field(description="Public half of the key pair.")
+    Signature: String = Field(
+        description="SHA1, lower-case hex, over the names and values of all other fields sent, "
+        "sorted by name, followed by the private key. `signature` is taken as a fallback."
+    )
+    request_uuid: String | None = Field(None, description="Made by the client; echoed back.")
+
+
+class InferenceSettings(WireModel):
+    """How a model is run."""
+
+    Steps: Int | None = Field(
+        None,
+        ge=6,
+        le=100,
+        description="Denoising steps, 6 to 100; default the model's (see ListModels).",
+    )
+    LoraWeight: Float | None = Field(
+        None, ge=-1, le=2, description="Weight of a sub-model, -1 to 2; default 1."
+    )
+    Sampler: SamplerName | None = Field(
+        None, description="Default the model's (see ListModels); not part of the hosted action."
+    )
+    ClipSkip: Int | None = Field(
+        None,
+        ge=1,
+        le=12,
+        description="n takes the n-th from last layer of the text encoder, 1 to 12; default 1.",
+    )
+    CFGScale: Float | None = Field(
+        None,
+        ge=1,
+        le=30,
+        description="Guidance, 1 to 30, 1 switches it off; default the model's (see ListModels).",
+    )
+
+
+class _ModelFields(WireModel):
+    InferenceParams: InferenceSettings = Field(
+        default_factory=InferenceSettings, description="How the model is run."
+    )
+    Name: String | None = Field(None, description="As ListModels returns it; without effect.")
+    IsOfficial: Bool | None = Field(None, description="As ListModels returns it; without effect.")
+    TriggerWordList: List[String] = Field(
+        default_factory=list, description="As ListModels returns it; without effect."
+    )
+
+
+class MainModelChoice(_ModelFields):
+    """The checkpoint that paints; a model of ListModels may be passed back whole."""
+
+    ModelCode: ModelName | None = Field(
+        None, description="Key of a main model of ListModels; default PICPIK General."
+    )
+
+
+class SubModelChoice(_ModelFields):
+    """A weighted LoRA on top of the main model."""
+
+    ModelCode: ModelName = Field(description="Key of a sub-model of ListModels.")
+
+
+class BackgroundImageParam(WireModel):
+    """The background reference."""
+
+    ImageIndex: Int = Field(ge=0, description="Position in ImageList, from 0.")
+    ReferStrength: Float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="0 to 1; 0 leaves the reference unused, 1 stays as close as possible.",
+    )
+    ResizeMode: ResizeModeName = Field(
+        ResizeModeName.RESIZE_AND_FILL,
+        description="JustResize stretches; CropAndResize covers the canvas and crops the centre; "
+        "ResizeAndFill fits, centres and fills the margins with the edge pixels.",
+    )
+    DeepFusion: Bool = Field(
+        False,
+        description="Deep fusion of the reference's style. Not available yet: accepted, without "
+        "effect, and the task's Note says so.",
+    )
+
+
+class Foreground(WireModel):
+    """The item that is kept."""
+
+    ImageIndex: Int = Field(ge=0, description="Position in ImageList, from 0.")
+    ResizeMode: ResizeModeName = Field(
+        ResizeModeName.RESIZE_AND_FILL,
+        description="JustResize stretches; CropAndResize covers the canvas and crops the centre; "
+        "ResizeAndFill fits, centres and leaves the margins transparent.",
+    )
+
+
+class GenerateBackgroundsRequest(WireModel):
+    """Paints backgrounds around a cut-out; answered at once with a TaskUID."""
+
+    # The envelope is checked before and is no part of it, so that a stored task's `params`
+    # validate as well: there the ImageList is gone, and model, seed and sizes are filled in.
+
+    MainModel: MainModelChoice = Field(
+        default_factory=MainModelChoice, description="The checkpoint."
+    )
+    SubModelList: List[SubModelChoice] = Field(
+        default_factory=list, description="Weighted sub-models on top of it."
+    )
+    PositivePrompts: Prompts = Field(
+        default_factory=list,
+        description="What to paint; joined with commas, at most 10000 characters in all.",
+    )
+    NegativePrompts: Prompts = Field(
+        default_factory=list,
+        description="What to avoid; joined with commas, at most 10000 characters in all.",
+    )
+    TranslatePrompts: Bool = Field(
+        True,
+        description="Translate prompts to English. Not available yet: accepted, without effect, "
+        "and the task's Note says so where a prompt is not English.",
+    )
+    BackgroundImage2Image: BackgroundImageParam | None = Field(
+        None, description="Background reference; default none."
+    )
+    TransparentForeground: Foreground | None = Field(
+        None,
+        description="The item to keep, a PNG with alpha. Required, unless "
+        "TransparentImageIndexList names it.",
+    )
+    TransparentImageIndexList: List[Annotated[Int, Field(ge=0)]] = Field(
+        default_factory=list,
+        max_length=1,
+        description="Older way to name the foreground: one position in ImageList. Ignored beside "
+        "TransparentForeground.",
+    )
+    Seed: Int = Field(
+        RANDOM_SEED,
+        ge=RANDOM_SEED,
+        lt=SEED_MODULUS,
+        description="-1 to 2147483647; -1 draws one. Image i of a batch uses Seed + i, wrapping.",
+    )
+    Width: Int | None = Field(
+        None,
+        ge=64,
+        le=2560,
+        description="64 to 2560 pixels; default the foreground's own width, brought into range "
+        "with its ratio kept. Width and Height default independently of each other.",
+    )
+    Height: Int | None = Field(
+        None, ge=64, le=2560, description="64 to 2560 pixels; default as Width."
+    )
+    UseMainModelVAE: Bool = Field(
+        False, description="Use the checkpoint's own VAE instead of the one shared by default."
+    )
+    BatchSize: Int = Field(1, ge=1, le=16, description="Number of images, 1 to 16.")
+    ImageList: List[String] = Field(
+        default_factory=list,
+        exclude=True,
+        description="Required: images as plain Base64 or data URLs; PNG, JPEG or WebP.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_foreground(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if data.get("TransparentForeground") is not None:
+            return {**data, "TransparentImageIndexList": None}
+        if data.get("TransparentImageIndexList") in (None, []):
+            field = {"field": "TransparentForeground"}
+            raise PydanticCustomError("missing", "Field required", field)
+        return data
+
+    @property
+    def foreground(self) -> Foreground:
+        """The item, whichever way the request names it."""
+        return self.TransparentForeground or Foreground(
+            ImageIndex=self.TransparentImageIndexList[0]
+        )
+
+    def resolved(self, *, default_model: str, default_canvas: tuple[int, int]) -> Self:
+        """The request with nothing left to chance or to later settings.
+
+        Args:
+            default_model: name of the main model used when none is named.
+            default_canvas: (width, height) in pixels used for a side that is not given.
+
+        Returns:
+            The same request with model, seed, width and height filled in.
+        """
+        main_model = self.MainModel.model_copy(
+            update={"ModelCode": self.MainModel.ModelCode or default_model}
+        )
+        seed = secrets.randbelow(SEED_MODULUS) if self.Seed == RANDOM_SEED else self.Seed
+        return self.model_copy(
+            update={
+                "MainModel": main_model,
+                "Seed": seed,
+                "Width": self.Width or default_canvas[0],
+                "Height": self.Height or default_canvas[1],
+            }
+        )
+
+    def stored(self) -> dict[str, Any]:
+        """The JSON-ready form a task keeps, without images; it validates to this request again."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def to_job(
+        self, *, job_id: str, foreground: DecodedImage, reference: DecodedImage | None
+    ) -> GenerationJob:
+        """The engine's job of a resolved request.
+
+        Args:
+            job_id: unique among the jobs an engine holds.
+            foreground: mode RGBA, with its ICC profile.
+            reference: mode RGB, sRGB; given exactly when BackgroundImage2Image is.
+        """
+        background = self.BackgroundImage2Image
+        assert self.MainModel.ModelCode is not None
+        assert self.Seed != RANDOM_SEED
+        assert (background is None) == (reference is None)
+        params = self.MainModel.InferenceParams
+        return GenerationJob(
+            job_id=job_id,
+            model_name=self.MainModel.ModelCode,
+            foreground=foreground.image,
+            prompt=", ".join(self.PositivePrompts),
+            negative_prompt=", ".join(self.NegativePrompts),
+            reference=None if reference is None else reference.image,
+            strength=1.0 if background is None else 1.0 - background.ReferStrength,
+            foreground_resize_mode=_RESIZE_MODES[self.foreground.ResizeMode],
+            reference_resize_mode=_RESIZE_MODES[
+                ResizeModeName.RESIZE_AND_FILL if background is None else background.ResizeMode
+            ],
+            deep_fusion=background is not None and background.DeepFusion,
+            adapters=tuple(_adapter(sub_model) for sub_model in self.SubModelList),
+            seed=self.Seed,
+            num_images=self.BatchSize,
+            width_px=self.Width,
+            height_px=self.Height,
+            num_inference_steps=params.Steps,
+            sampler=None if params.Sampler is None else SAMPLERS[params.Sampler],
+            guidance_scale=params.CFGScale,
+            clip_skip=1 if params.ClipSkip is None else params.ClipSkip,
+            use_checkpoint_vae=self.UseMainModelVAE,
+            icc_profile=foreground.icc_profile,
+        )
+
+
+def _adapter(sub_model: SubModelChoice) -> AdapterWeight:
+    weight = sub_model.InferenceParams.LoraWeight
+    return AdapterWeight(sub_model.ModelCode, 1.0 if weight is None else weight)
+
+
+Uid = Annotated[String, Field(max_length=100)]
+Uids = Annotated[List[Uid], Field(max_length=MAX_TASK_UIDS)]
+
+
+class ListTasksDetailsRequest(WireModel):
+    """State and results of tasks."""
+
+    TaskUIDList: Uids = Field(description="Up to 1000 task ids; answered in this order.")
+
+
+class ListGenerateTaskDetailRequest(WireModel):
+    """State and results of tasks, in the older form."""
+
+    TaskUIDs: Uids = Field(description="Up to 1000 task ids; answered in this order.")
+
+
+class GetGenerateTaskDetailRequest(WireModel):
+    """State and results of one task, in the older form."""
+
+    TaskUID: Uid = Field(description="The task's id.")
+
+
+class ListRunningTasksRequest(WireModel):
+    """Ids of the caller's queued and running tasks."""
+
+
+class ListModelsRequest(WireModel):
+    """Models a request may name."""
+
+
+class GetCreditBalanceRequest(WireModel):
+    """Credits of the caller."""

@@ -1,0 +1,156 @@
+"""From a worker's images to what the store says: written first, published by one state change."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from api.blobs import BlobError, BlobStore, output_key
+from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED, LeaseLost
+from api.messages import ImageBytes, TaskEnded
+from api.tasks import Lease, TaskOutput, TaskRecord, TaskStatus, TaskStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """An end without a result: the task is run again, see `TaskStore.release`."""
+
+    crashed: bool
+    delay_s: float = 0.0
+
+
+Ending: TypeAlias = TaskEnded | GiveBack
+
+
+@dataclass(slots=True)
+class RunningTask:
+    """A task this worker holds the lease of, and what there is of its result."""
+
+    record: TaskRecord
+    lease: Lease
+    outputs: list[TaskOutput] = field(default_factory=list)
+    progress: tuple[float, str] = (0.0, "")
+    cancel_sent: bool = False
+
+    @property
+    def uid(self) -> str:
+        """Of the task."""
+        return self.record.uid
+
+
+class Publisher:
+    """Brings results into the blob store and ends into the task store.
+
+    Every method that speaks to the store raises `StoreUnavailable` where it does not answer; then
+    nothing has happened that a second call would spoil.
+    """
+
+    def __init__(self, store: TaskStore, blobs: BlobStore) -> None:
+        self._store = store
+        self._blobs = blobs
+
+    def write_image(self, task: RunningTask, image: ImageBytes) -> None:
+        """Store an image under this lease's own key, seen by nobody yet.
+
+        Raises:
+            DiskFull: no room.
+            OSError: it cannot be written for another reason.
+        """
+        record = task.record
+        output = TaskOutput(
+            image_index=image.image_index,
+            blob_key=output_key(
+                record.uid, record.token, image.image_index, created_at=record.created_at
+            ),
+            sha256=hashlib.sha256(image.png).hexdigest(),
+            mime="image/png",
+            width_px=image.width_px,
+            height_px=image.height_px,
+            size_bytes=len(image.png),
+            seed=image.seed,
+        )
+        self._blobs.put(output.blob_key, image.png)
+        task.outputs.append(output)
+
+    def store_ending(self, task: RunningTask, ending: Ending) -> None:
+        """Tell the store how the task ended; images that are not published are deleted."""
+        try:
+            published = self._move(task, ending)
+        except LeaseLost:
+            logger.warning("task %s: lost to another worker, result dropped", task.uid)
+            self.drop_images(task)
+        else:
+            if not published:
+                self._delete(output.blob_key for output in task.outputs)
+
+    def drop_images(self, task: RunningTask) -> None:
+        """Delete the images of a lost lease.
+
+        Those the record lists stay: a commit whose answer got lost also looks like a lost lease.
+        """
+        keys = {output.blob_key for output in task.outputs}
+        self._delete(keys - _published(self._store.get(task.uid)))
+
+    def sweep(self) -> None:
+        """Requeue or end what dead workers left, and delete the images of their attempts."""
+        for uid in self._store.sweep():
+            record = self._store.get(uid)
+            logger.warning("task %s: swept, now %s", uid, record.status if record else "forgotten")
+            if record is not None:
+                self._delete(_dead_keys(record))
+
+    def purge(self, *, limit: int) -> int:
+        """Delete images past their time; how many tasks that touched, at most `limit`."""
+        purged = self._store.purge(limit=limit)
+        for task in purged:
+            self._delete(task.blob_keys)
+        return len(purged)
+
+    def _move(self, task: RunningTask, ending: Ending) -> bool:
+        """Make the state change; whether the task's images are published now."""
+        uid, lease = task.uid, task.lease
+        match ending:
+            case GiveBack(crashed, delay_s):
+                status = self._store.release(lease, crashed=crashed, delay_s=delay_s)
+                logger.info("task %s: given back, now %s", uid, status)
+                return False
+            case TaskEnded(error_code=code) if code == TASK_CANCELED:
+                self._store.end_canceled(lease)
+                logger.info("task %s: canceled", uid)
+                return False
+            case TaskEnded(error_code=0) if len(task.outputs) == task.record.num_images:
+                self._store.finish(lease, task.outputs)
+                logger.info("task %s: finished", uid)
+                return True
+        code, text = ending.error_code, ending.error_text
+        if code == 0:  # a success that is not there
+            code = TASK_GENERATION_FAILED
+            text = f"only {len(task.outputs)} of {task.record.num_images} images were made"
+        self._store.fail(lease, error_code=code, error_text=text, outputs=task.outputs)
+        logger.warning("task %s: failed (%d): %s", uid, code, text)
+        return True
+
+    def _delete(self, blob_keys: Iterable[str]) -> None:
+        try:
+            self._blobs.delete(blob_keys)
+        except (OSError, BlobError):
+            logger.exception("cannot delete blobs")
+
+
+def _published(record: TaskRecord | None) -> set[str]:
+    return {output.blob_key for output in record.outputs} if record else set()
+
+
+def _dead_keys(record: TaskRecord) -> set[str]:
+    """Keys that unpublished images of the task's ended attempts would have."""
+    last_token = record.token - 1 if record.status is TaskStatus.RUNNING else record.token
+    return {
+        output_key(record.uid, token, index, created_at=record.created_at)
+        for token in range(1, last_token + 1)
+        for index in range(record.num_images)
+    } - _published(record)

@@ -1,0 +1,87 @@
+"""Actions that only read: tasks, models, credits (protocol sections 4 to 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.protocol import (
+    GetCreditBalanceRequest,
+    GetGenerateTaskDetailRequest,
+    ListGenerateTaskDetailRequest,
+    ListModelsRequest,
+    ListRunningTasksRequest,
+    ListTasksDetailsRequest,
+)
+from api.responses import (
+    GetCreditBalanceResponse,
+    GetGenerateTaskDetailResponse,
+    LegacyTaskDetail,
+    ListedModel,
+    ListGenerateTaskDetailResponse,
+    ListModelsResponse,
+    ListRunningTasksResponse,
+    ListTasksDetailsResponse,
+    TaskDetail,
+)
+from api.service import Service
+
+UNLIMITED = 2**31 - 1  # fits clients with 32-bit integers
+
+
+def list_tasks_details(
+    service: Service, tenant: str, request: ListTasksDetailsRequest
+) -> ListTasksDetailsResponse:
+    """State and results of the caller's tasks."""
+    return ListTasksDetailsResponse(TaskDetailList=_details(service, tenant, request.TaskUIDList))
+
+
+def list_running_tasks(
+    service: Service, tenant: str, _request: ListRunningTasksRequest
+) -> ListRunningTasksResponse:
+    """The caller's queued and running tasks."""
+    return ListRunningTasksResponse(TaskUIDList=service.store.unfinished(tenant=tenant))
+
+
+def list_generate_task_detail(
+    service: Service, tenant: str, request: ListGenerateTaskDetailRequest
+) -> ListGenerateTaskDetailResponse:
+    """As `list_tasks_details`, in the older form."""
+    details = _details(service, tenant, request.TaskUIDs)
+    return ListGenerateTaskDetailResponse(
+        TaskDetailList=[LegacyTaskDetail.from_detail(detail) for detail in details]
+    )
+
+
+def get_generate_task_detail(
+    service: Service, tenant: str, request: GetGenerateTaskDetailRequest
+) -> GetGenerateTaskDetailResponse:
+    """One task in the older form."""
+    (detail,) = _details(service, tenant, [request.TaskUID])
+    return GetGenerateTaskDetailResponse.from_detail(detail)
+
+
+def list_models(service: Service, _tenant: str, _request: ListModelsRequest) -> ListModelsResponse:
+    """Registered models; any of them may be passed back whole."""
+    models = service.registry.models.values()
+    return ListModelsResponse(
+        MainModels={model.name: ListedModel.from_model(model) for model in models}
+    )
+
+
+def get_credit_balance(
+    _service: Service, _tenant: str, _request: GetCreditBalanceRequest
+) -> GetCreditBalanceResponse:
+    """An unlimited balance that does not end."""
+    return GetCreditBalanceResponse(
+        TotalCredits=UNLIMITED, UsedCredits=0, ExpireTimestamp=UNLIMITED
+    )
+
+
+def _details(service: Service, tenant: str, uids: Sequence[str]) -> list[TaskDetail]:
+    records = service.store.get_many(uids, tenant=tenant)
+    return [
+        TaskDetail.unknown(uid)
+        if record is None
+        else TaskDetail.from_record(record, img_list=service.urls.of_record(record))
+        for uid, record in zip(uids, records, strict=True)
+    ]

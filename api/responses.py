@@ -1,0 +1,232 @@
+"""Responses as spelled on the wire, and how stored tasks appear in them (protocol sections 1, 3-6).
+
+Clients with typed models need every field every time: nothing is left out of a task's detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.errors import TASK_UNKNOWN
+from api.protocol import SAMPLER_NAMES
+from api.tasks import TaskRecord, TaskStatus
+from engine.registry import MainModel
+
+
+class WireStatus(StrEnum):
+    """State of a task as clients see it."""
+
+    QUEUING = "Queuing"
+    RUNNING = "Running"
+    FINISHED = "Finished"
+    ERROR = "Error"
+
+
+_WIRE_STATUS: Mapping[TaskStatus, WireStatus] = {
+    TaskStatus.QUEUED: WireStatus.QUEUING,
+    TaskStatus.RUNNING: WireStatus.RUNNING,
+    TaskStatus.SUCCEEDED: WireStatus.FINISHED,
+    TaskStatus.FAILED: WireStatus.ERROR,
+    TaskStatus.CANCELED: WireStatus.ERROR,
+    TaskStatus.EXPIRED: WireStatus.ERROR,
+}
+
+
+class Response(BaseModel):
+    """What every response carries."""
+
+    model_config = ConfigDict(frozen=True)
+
+    RetCode: int = Field(0, description="0 success, else the error's code.")
+    Action: str = Field("", description="The request's Action; empty where it had none.")
+    Message: str = Field("", description="What is wrong when RetCode is not 0, else empty.")
+    request_uuid: str | None = Field(None, description="The request's; absent if it had none.")
+
+
+class GenerateBackgroundsResponse(Response):
+    """The task is stored and will be run."""
+
+    TaskUID: str = Field(description="Ask for it with ListTasksDetails.")
+
+
+class TaskDetail(BaseModel):
+    """State and results of a task."""
+
+    model_config = ConfigDict(frozen=True)
+
+    TaskUID: str = Field(description="The task's id.")
+    Action: str = Field("", description="The action that made the task; empty if unknown.")
+    Status: WireStatus = Field(description="Queuing, Running, Finished or Error.")
+    ImgList: list[str] = Field(
+        default_factory=list,
+        description="Result URLs in order; valid for 24 hours by default, then none. A task that "
+        "ended in Error lists the images that did succeed.",
+    )
+    Seed: int = Field(0, description="Seed of the first image; image i has Seed + i, wrapping.")
+    SeedList: list[int] = Field(
+        default_factory=list, description="Seed of each image of ImgList; an addition."
+    )
+    TxtList: list[str] = Field(default_factory=list, description="Always empty: texts of others.")
+    ConsumeApiPoint: int = Field(0, description="Points charged; 0 until the task is Finished.")
+    ErrorCode: int = Field(
+        0,
+        description="0 no error, 1203 unknown task, 1204 image undecodable, 1205 generation "
+        "failed, 1206 canceled, 1207 expired.",
+    )
+    ErrorMassage: str = Field("", description="What went wrong, under the documented name.")
+    ErrorMessage: str = Field("", description="The same, spelled right; an addition.")
+    Progress: float = Field(0.0, description="0 to 1; an addition.")
+    Note: str = Field("", description="What had no effect, if anything; an addition.")
+
+    @classmethod
+    def from_record(cls, record: TaskRecord, *, img_list: Sequence[str]) -> Self:
+        """The detail of a stored task.
+
+        Args:
+            record: the task.
+            img_list: URLs of `record.outputs`, or none once the images are gone.
+        """
+        status = _WIRE_STATUS[record.status]
+        return cls(
+            TaskUID=record.uid,
+            Action=record.action,
+            Status=status,
+            ImgList=list(img_list),
+            Seed=record.seed,
+            SeedList=[output.seed for output in record.outputs] if img_list else [],
+            ConsumeApiPoint=record.points if status is WireStatus.FINISHED else 0,
+            ErrorCode=record.error_code,
+            ErrorMassage=record.error_text,
+            ErrorMessage=record.error_text,
+            Progress=1.0 if status is WireStatus.FINISHED else record.progress,
+            Note=record.note,
+        )
+
+    @classmethod
+    def unknown(cls, uid: str) -> Self:
+        """The detail of a task that is not stored or is somebody else's: a poller must end."""
+        text = "No such task"
+        return cls(
+            TaskUID=uid,
+            Status=WireStatus.ERROR,
+            ErrorCode=TASK_UNKNOWN,
+            ErrorMassage=text,
+            ErrorMessage=text,
+        )
+
+
+class ListTasksDetailsResponse(Response):
+    """One detail for each id asked, in order."""
+
+    TaskDetailList: list[TaskDetail] = Field(description="In the order asked.")
+
+
+class ListRunningTasksResponse(Response):
+    """Ids of tasks that have not ended."""
+
+    TaskUIDList: list[str] = Field(description="Queued and running tasks, oldest first.")
+
+
+class _LegacyFields(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    TaskType: Literal["TaskGeneratePicture"] = Field(
+        "TaskGeneratePicture", description="Always TaskGeneratePicture."
+    )
+    TaskStatus: WireStatus = Field(description="Queuing, Running, Finished or Error.")
+    FinalPictureUrls: list[str] = Field(description="As ImgList of ListTasksDetails.")
+    TaskErrorMsg: str = Field(description="What went wrong, or empty.")
+    TaskErrorCode: int = Field(description="0 is fine; else as ErrorCode of ListTasksDetails.")
+
+
+class LegacyTaskDetail(_LegacyFields):
+    """State and results of a task, in the older form."""
+
+    TaskUid: str = Field(description="The task's id, so spelled.")
+
+    @classmethod
+    def from_detail(cls, detail: TaskDetail) -> Self:
+        """The same in the older spelling."""
+        return cls(
+            TaskUid=detail.TaskUID,
+            TaskStatus=detail.Status,
+            FinalPictureUrls=detail.ImgList,
+            TaskErrorMsg=detail.ErrorMessage,
+            TaskErrorCode=detail.ErrorCode,
+        )
+
+
+class ListGenerateTaskDetailResponse(Response):
+    """One detail for each id asked, in order."""
+
+    TaskDetailList: list[LegacyTaskDetail] = Field(description="In the order asked.")
+
+
+class GetGenerateTaskDetailResponse(_LegacyFields, Response):
+    """The detail of one task, flat."""
+
+    @classmethod
+    def from_detail(cls, detail: TaskDetail) -> Self:
+        """The same in the older spelling, without the id."""
+        return cls(**LegacyTaskDetail.from_detail(detail).model_dump(exclude={"TaskUid"}))
+
+
+class ModelDefaults(BaseModel):
+    """InferenceParams of a model as listed."""
+
+    Steps: int = Field(description="Default denoising steps.")
+    Sampler: str = Field(description="Default sampler.")
+    ClipSkip: int = Field(1, description="Default ClipSkip.")
+    CFGScale: float = Field(description="Default guidance.")
+
+
+class ListedModel(BaseModel):
+    """A model that a request may name, in a form that may be passed back whole."""
+
+    ModelCode: str = Field(description="What a request names it by.")
+    Name: str = Field(description="For people.")
+    IsOfficial: bool = Field(description="Whether it is registered by the operator: always true.")
+    TriggerWordList: list[str] = Field(description="Words it was trained to react to.")
+    InferenceParams: ModelDefaults = Field(description="Its defaults.")
+
+    @classmethod
+    def from_model(cls, model: MainModel) -> Self:
+        """A registered main model as clients see it."""
+        return cls(
+            ModelCode=model.name,
+            Name=model.name,
+            IsOfficial=True,
+            TriggerWordList=list(model.trigger_words),
+            InferenceParams=ModelDefaults(
+                Steps=model.num_inference_steps,
+                Sampler=SAMPLER_NAMES[model.sampler],
+                CFGScale=model.guidance_scale,
+            ),
+        )
+
+
+class ListModelsResponse(Response):
+    """Registered models by ModelCode."""
+
+    MainModels: dict[str, ListedModel] = Field(description="Checkpoints, by ModelCode.")
+    LoraModels: dict[str, ListedModel] = Field(
+        default_factory=dict, description="LoRA sub-models, by ModelCode; none yet."
+    )
+    EmbeddingModels: dict[str, ListedModel] = Field(
+        default_factory=dict, description="Embeddings, by ModelCode; none yet."
+    )
+    HypernetworkModels: dict[str, ListedModel] = Field(
+        default_factory=dict, description="Hypernetworks, by ModelCode; always none."
+    )
+
+
+class GetCreditBalanceResponse(Response):
+    """The caller's credits."""
+
+    TotalCredits: int = Field(description="Points granted; 2147483647 while unlimited.")
+    UsedCredits: int = Field(description="Points used; 0 while unlimited.")
+    ExpireTimestamp: int = Field(description="Unix seconds; 2147483647 while unlimited.")

@@ -1,0 +1,29 @@
+"""Everything a request needs, wired once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.blobs import BlobStore
+from api.keys import KeyRing
+from api.result_urls import ResultUrls
+from api.settings import Settings
+from api.tasks import TaskStore
+from engine.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running API process; the same for every request."""
+
+    settings: Settings
+    store: TaskStore
+    blobs: BlobStore
+    keys: KeyRing
+    registry: Registry
+    urls: ResultUrls
+
+    def has_room(self) -> bool:
+        """Whether free disk space is above the floor for new tasks."""
+        free_bytes = self.blobs.free_bytes()
+        return free_bytes is None or free_bytes >= self.settings.min_free_disk_bytes

@@ -1,0 +1,495 @@
+"""The task store on SQLAlchemy Core: every state change is one short, fenced transaction."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Row,
+    Update,
+    and_,
+    case,
+    delete,
+    exc,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
+
+from api.database import Database, insert_if_absent, open_database
+from api.errors import (
+    TASK_CANCELED,
+    TASK_EXPIRED,
+    TASK_GENERATION_FAILED,
+    IllegalMove,
+    LeaseLost,
+)
+from api.schema import task_outputs
+from api.schema import tasks as t
+from api.settings import Settings
+from api.tasks import (
+    LEGAL_MOVES,
+    BeatAnswer,
+    Lease,
+    NewTask,
+    PurgedTask,
+    TaskOutput,
+    TaskRecord,
+    TaskStatus,
+)
+
+WORKER_LOST = "worker lost: every allowed start ended without a result"
+_UIDS_PER_QUERY = 500  # databases bound the parameters of one statement
+
+_FINAL = t.c.state.in_([status for status in TaskStatus if status.is_final])
+_NO_OWNER: Mapping[str, Any] = {"owner": None, "lease_until": None}
+_SOLO_AGAIN: Mapping[str, Any] = {**_NO_OWNER, "solo": True, "crashes": t.c.crashes + 1}
+_LOST: Mapping[str, Any] = {
+    "crashes": t.c.crashes + 1,
+    "error_code": TASK_GENERATION_FAILED,
+    "error_text": WORKER_LOST,
+}
+_CANCELED: Mapping[str, Any] = {"error_code": TASK_CANCELED, "error_text": "canceled"}
+_EXPIRED: Mapping[str, Any] = {"error_code": TASK_EXPIRED, "error_text": "waited too long"}
+
+
+class SqlTaskStore:
+    """`api.tasks.TaskStore` over a database; see there for the methods.
+
+    Args:
+        database: an open one, or the URL of one to open.
+        images_keep_s: images of an ended task are kept so long.
+        records_keep_s: the record of an ended task is kept so long.
+        max_attempts: a task is started at most so often.
+        queue_keep_s: a task that was not started within this time expires; None for never.
+
+    Every method raises `StoreUnavailable` where the database does not answer in time.
+    """
+
+    def __init__(
+        self,
+        database: Database | str,
+        *,
+        images_keep_s: float = 24 * 3600.0,
+        records_keep_s: float = 7 * 24 * 3600.0,
+        max_attempts: int = 3,
+        queue_keep_s: float | None = None,
+    ) -> None:
+        self.database = open_database(database) if isinstance(database, str) else database
+        self._images_keep_s = min(images_keep_s, records_keep_s)
+        self._records_keep_s = records_keep_s
+        self._max_attempts = max_attempts
+        self._queue_keep_s = queue_keep_s
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def secret(self) -> bytes:
+        """32 random bytes made once per store and shared by all replicas: signs result URLs."""
+        with self.database.write() as connection:
+            return bytes.fromhex(insert_if_absent(connection, "secret", secrets.token_hex(32)))
+
+    def put(self, task: NewTask) -> None:
+        """See `TaskStore.put`. Raises `IllegalMove` where the uid is taken."""
+        now = self.database.now
+        row = insert(t).values(
+            uid=task.uid,
+            tenant=task.tenant,
+            action=task.action,
+            state=TaskStatus.QUEUED,
+            model_key=task.model_key,
+            compat_key=task.compat_key,
+            params=dict(task.params),
+            inputs=dict(task.inputs),
+            seed=task.seed,
+            num_images=task.num_images,
+            points=task.points,
+            note=task.note,
+            max_attempts=self._max_attempts,
+            queue_deadline=None if self._queue_keep_s is None else now + self._queue_keep_s,
+            created_at=now,
+        )
+        try:
+            with self.database.write() as connection:
+                connection.execute(row)
+        except exc.IntegrityError as cause:
+            raise IllegalMove(f"task {task.uid} is stored already") from cause
+
+    def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
+        """See `TaskStore.get_many`."""
+        found: dict[str, TaskRecord] = {}
+        with self.database.read() as connection:
+            for some in _chunks(uids):
+                found |= _records(connection, and_(t.c.uid.in_(some), t.c.tenant == tenant))
+        return [found.get(uid) for uid in uids]
+
+    def get(self, uid: str) -> TaskRecord | None:
+        """See `TaskStore.get`."""
+        with self.database.read() as connection:
+            return _records(connection, t.c.uid == uid).get(uid)
+
+    def unfinished(self, *, tenant: str) -> list[str]:
+        """See `TaskStore.unfinished`."""
+        query = (
+            select(t.c.uid).where(t.c.finished_at.is_(None), t.c.tenant == tenant).order_by(t.c.seq)
+        )
+        with self.database.read() as connection:
+            return list(connection.scalars(query))
+
+    def depth(self) -> int:
+        """See `TaskStore.depth`."""
+        query = select(func.count()).where(t.c.state == TaskStatus.QUEUED)
+        with self.database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def claim(
+        self, *, owner: str, limit: int, lease_s: float, solo_allowed: bool
+    ) -> list[TaskRecord]:
+        """See `TaskStore.claim`.
+
+        The order is kept: while a solo task is the oldest, nothing younger is taken, so that
+        busy workers drain and one of them becomes free for it.
+        """
+        now = self.database.now
+        head = (
+            select(t.c.seq, t.c.solo)
+            .where(
+                t.c.state == TaskStatus.QUEUED,
+                or_(t.c.not_before.is_(None), t.c.not_before <= now),
+            )
+            .order_by(t.c.priority.desc(), t.c.vtime, t.c.seq)
+            .limit(limit)
+        )
+        with self.database.read() as connection:  # an idle worker takes no write lock
+            if not _takable(connection.execute(head).all(), solo_allowed=solo_allowed):
+                return []
+        with self.database.write() as connection:
+            rows = connection.execute(head.with_for_update(skip_locked=True)).all()
+            taken = _takable(rows, solo_allowed=solo_allowed)
+            connection.execute(
+                _move(TaskStatus.QUEUED, TaskStatus.RUNNING)
+                .where(t.c.seq.in_(taken))
+                .values(
+                    attempts=t.c.attempts + 1,
+                    token=t.c.token + 1,
+                    owner=owner,
+                    lease_until=now + lease_s,
+                    started_at=func.coalesce(t.c.started_at, now),
+                    not_before=None,
+                    progress=0.0,
+                    stage="",
+                )
+            )
+            return list(_records(connection, t.c.seq.in_(taken)).values())
+
+    def beat(
+        self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
+    ) -> BeatAnswer:
+        """See `TaskStore.beat`."""
+        if not leases:
+            return BeatAnswer(lost=frozenset(), cancel_requested=frozenset())
+        held = [(lease.uid, lease.owner, lease.token) for lease in leases]
+        renewal = (
+            update(t)
+            .where(
+                t.c.state == TaskStatus.RUNNING,
+                tuple_(t.c.uid, t.c.owner, t.c.token).in_(held),
+            )
+            .values(lease_until=self.database.now + lease_s)
+            .returning(t.c.uid, t.c.cancel_requested)
+        )
+        if progress:
+            done = {uid: value for uid, (value, _) in progress.items()}
+            stages = {uid: stage for uid, (_, stage) in progress.items()}
+            renewal = renewal.values(
+                progress=case(done, value=t.c.uid, else_=t.c.progress),
+                stage=case(stages, value=t.c.uid, else_=t.c.stage),
+            )
+        with self.database.write() as connection:
+            renewed = {row.uid: row.cancel_requested for row in connection.execute(renewal)}
+        return BeatAnswer(
+            lost=frozenset(lease.uid for lease in leases if lease.uid not in renewed),
+            cancel_requested=frozenset(uid for uid, asked in renewed.items() if asked),
+        )
+
+    def finish(self, lease: Lease, outputs: Sequence[TaskOutput]) -> None:
+        """See `TaskStore.finish`. Raises `IllegalMove` unless every image of the task is there."""
+        move = _move(TaskStatus.RUNNING, TaskStatus.SUCCEEDED).values(progress=1.0)
+        with self.database.write() as connection:
+            num_images = connection.execute(
+                move.where(_held(lease)).values(**self._ended()).returning(t.c.num_images)
+            ).scalar_one_or_none()
+            if num_images is None:
+                raise _lost(lease)
+            if sorted(output.image_index for output in outputs) != list(range(num_images)):
+                raise IllegalMove(f"task {lease.uid} has not all of its {num_images} images")
+            _insert_outputs(connection, lease.uid, outputs)
+
+    def fail(
+        self,
+        lease: Lease,
+        *,
+        error_code: int,
+        error_text: str,
+        outputs: Sequence[TaskOutput] = (),
+    ) -> None:
+        """See `TaskStore.fail`."""
+        move = _move(TaskStatus.RUNNING, TaskStatus.FAILED)
+        with self.database.write() as connection:
+            error = {"error_code": error_code, "error_text": error_text}
+            self._end(connection, lease, move.values(**error))
+            _insert_outputs(connection, lease.uid, outputs)
+
+    def release(self, lease: Lease, *, crashed: bool, delay_s: float = 0.0) -> TaskStatus:
+        """See `TaskStore.release`.
+
+        Only a crash uses a start up. A task given back in good order (its worker is being stopped,
+        or has no room for the result) gets its start back and so never fails from restarts, while
+        whatever ends its worker in disorder is still started at most `max_attempts` times.
+        """
+        query = select(t.c.attempts, t.c.max_attempts, t.c.cancel_requested)
+        with self.database.write() as connection:
+            row = connection.execute(query.where(_held(lease)).with_for_update()).one_or_none()
+            if row is None:
+                raise _lost(lease)
+            if row.cancel_requested:
+                move = _move(TaskStatus.RUNNING, TaskStatus.CANCELED)
+                move = move.values(**_CANCELED, **self._ended())
+                status = TaskStatus.CANCELED
+            elif crashed and row.attempts >= row.max_attempts:
+                move = _move(TaskStatus.RUNNING, TaskStatus.FAILED)
+                move = move.values(**_LOST, **self._ended())
+                status = TaskStatus.FAILED
+            else:
+                move = _move(TaskStatus.RUNNING, TaskStatus.QUEUED)
+                move = move.values(not_before=self.database.now + delay_s)
+                again = _SOLO_AGAIN if crashed else {**_NO_OWNER, "attempts": t.c.attempts - 1}
+                move = move.values(**again)
+                status = TaskStatus.QUEUED
+            connection.execute(move.where(_held(lease)))
+            return status
+
+    def end_canceled(self, lease: Lease) -> None:
+        """See `TaskStore.end_canceled`."""
+        move = _move(TaskStatus.RUNNING, TaskStatus.CANCELED).values(**_CANCELED)
+        with self.database.write() as connection:
+            self._end(connection, lease, move)
+
+    def cancel(self, uid: str, *, tenant: str) -> TaskStatus | None:
+        """See `TaskStore.cancel`. An ended task stays as it is."""
+        mine = and_(t.c.uid == uid, t.c.tenant == tenant)
+        with self.database.write() as connection:
+            query = select(t.c.state).where(mine).with_for_update()
+            status = connection.execute(query).scalar_one_or_none()
+            if status is TaskStatus.QUEUED:
+                move = _move(TaskStatus.QUEUED, TaskStatus.CANCELED)
+                connection.execute(move.where(mine).values(**_CANCELED, **self._ended()))
+                return TaskStatus.CANCELED
+            if status is TaskStatus.RUNNING:
+                connection.execute(update(t).where(mine).values(cancel_requested=True))
+            return status
+
+    def sweep(self) -> list[str]:
+        """See `TaskStore.sweep`."""
+        now = self.database.now
+        over = t.c.lease_until <= now
+        canceled = t.c.cancel_requested
+        used_up = t.c.attempts >= t.c.max_attempts
+        queued, running = TaskStatus.QUEUED, TaskStatus.RUNNING
+        ended = self._ended()
+        moves = [
+            _move(running, TaskStatus.CANCELED).where(over, canceled).values(**_CANCELED, **ended),
+            _move(running, TaskStatus.FAILED)
+            .where(over, ~canceled, used_up)
+            .values(**_LOST, **ended),
+            _move(running, queued).where(over, ~canceled, ~used_up).values(**_SOLO_AGAIN),
+            _move(queued, TaskStatus.EXPIRED)
+            .where(t.c.queue_deadline <= now)
+            .values(**_EXPIRED, **ended),
+        ]
+        with self.database.read() as connection:  # mostly there is nothing to do
+            overdue = or_(
+                and_(t.c.state == running, over),
+                and_(t.c.state == queued, t.c.queue_deadline <= now),
+            )
+            if connection.execute(select(t.c.seq).where(overdue).limit(1)).first() is None:
+                return []
+        with self.database.write() as connection:
+            return [
+                uid for move in moves for uid in connection.scalars(move.returning(t.c.uid)).all()
+            ]
+
+    def purge(self, *, limit: int = 500) -> list[PurgedTask]:
+        """See `TaskStore.purge`.
+
+        Of an ended task first the images go, its row staying to tell what became of it, and later
+        the row. At most `limit` tasks of either kind are touched: call again while as many return.
+        """
+        now = self.database.now
+        expired = (
+            select(t.c.seq, t.c.uid, t.c.inputs)
+            .where(_FINAL, t.c.images_expire_at <= now, ~t.c.images_purged)
+            .limit(limit)
+        )
+        forgotten = select(t.c.seq).where(_FINAL, t.c.images_purged, t.c.record_expires_at <= now)
+        with self.database.write() as connection:
+            rows = connection.execute(expired.with_for_update(skip_locked=True)).all()
+            blob_keys = {row.uid: list(row.inputs.values()) for row in rows}
+            outputs = (
+                delete(task_outputs)
+                .where(task_outputs.c.task_uid.in_(blob_keys))
+                .returning(task_outputs.c.task_uid, task_outputs.c.blob_key)
+            )
+            for row in connection.execute(outputs):
+                blob_keys[row.task_uid].append(row.blob_key)
+            connection.execute(
+                update(t)
+                .where(t.c.seq.in_([row.seq for row in rows]))
+                .values(images_purged=true(), inputs={})
+            )
+            connection.execute(delete(t).where(t.c.seq.in_(forgotten.limit(limit))))
+        return [PurgedTask(uid, tuple(keys)) for uid, keys in blob_keys.items()]
+
+    def _ended(self) -> dict[str, Any]:
+        """What every move into a final state sets besides the state."""
+        now = self.database.now
+        return {
+            **_NO_OWNER,
+            "finished_at": now,
+            "images_expire_at": now + self._images_keep_s,
+            "record_expires_at": now + self._records_keep_s,
+        }
+
+    def _end(self, connection: Connection, lease: Lease, move: Update) -> None:
+        move = move.where(_held(lease)).values(**self._ended())
+        if connection.execute(move.returning(t.c.seq)).first() is None:
+            raise _lost(lease)
+
+
+def open_store(settings: Settings) -> SqlTaskStore:
+    """The task store that the settings name: a SQLite file in the data folder."""
+    file = settings.data_dir / "backdrop.sqlite3"
+    return SqlTaskStore(
+        open_database(URL.create("sqlite", database=str(file))),
+        images_keep_s=settings.images_keep_s,
+        records_keep_s=settings.records_keep_s,
+        max_attempts=settings.max_attempts,
+    )
+
+
+def _move(source: TaskStatus, target: TaskStatus) -> Update:
+    """The one way to change a state: from `source` only, and only as `LEGAL_MOVES` says."""
+    if target not in LEGAL_MOVES[source]:
+        raise IllegalMove(f"{source} -> {target}")
+    return update(t).where(t.c.state == source).values(state=target)
+
+
+def _held(lease: Lease) -> ColumnElement[bool]:
+    """The fence: true only while the task runs under this very lease."""
+    return and_(
+        t.c.uid == lease.uid,
+        t.c.state == TaskStatus.RUNNING,
+        t.c.owner == lease.owner,
+        t.c.token == lease.token,
+    )
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"task {lease.uid} is no longer run by {lease.owner} (token {lease.token})")
+
+
+def _takable(rows: Sequence[Row[Any, Any]], *, solo_allowed: bool) -> list[int]:
+    """Sequence numbers that may be claimed together: one solo task, or those before the first."""
+    if rows and rows[0].solo:
+        return [rows[0].seq] if solo_allowed else []
+    return [row.seq for row in itertools.takewhile(lambda row: not row.solo, rows)]
+
+
+def _chunks(uids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (uids[i : i + _UIDS_PER_QUERY] for i in range(0, len(uids), _UIDS_PER_QUERY))
+
+
+def _insert_outputs(connection: Connection, uid: str, outputs: Sequence[TaskOutput]) -> None:
+    rows = [
+        {
+            "task_uid": uid,
+            "image_index": output.image_index,
+            "blob_key": output.blob_key,
+            "sha256": output.sha256,
+            "mime": output.mime,
+            "width_px": output.width_px,
+            "height_px": output.height_px,
+            "size_bytes": output.size_bytes,
+            "seed": output.seed,
+        }
+        for output in outputs
+    ]
+    if rows:
+        connection.execute(insert(task_outputs), rows)
+
+
+def _records(connection: Connection, condition: ColumnElement[bool]) -> dict[str, TaskRecord]:
+    """Uid to record of the tasks that meet `condition`, in the order they were stored."""
+    rows = connection.execute(select(t).where(condition).order_by(t.c.seq)).all()
+    outputs: dict[str, list[TaskOutput]] = {row.uid: [] for row in rows}
+    query = (
+        select(task_outputs)
+        .where(task_outputs.c.task_uid.in_(outputs))
+        .order_by(task_outputs.c.image_index)
+    )
+    for row in connection.execute(query):
+        outputs[row.task_uid].append(
+            TaskOutput(
+                image_index=row.image_index,
+                blob_key=row.blob_key,
+                sha256=row.sha256,
+                mime=row.mime,
+                width_px=row.width_px,
+                height_px=row.height_px,
+                size_bytes=row.size_bytes,
+                seed=row.seed,
+            )
+        )
+    return {row.uid: _record(row, tuple(outputs[row.uid])) for row in rows}
+
+
+def _record(row: Row[*tuple[Any, ...]], outputs: tuple[TaskOutput, ...]) -> TaskRecord:
+    return TaskRecord(
+        uid=row.uid,
+        tenant=row.tenant,
+        action=row.action,
+        status=row.state,
+        params=row.params,
+        inputs=row.inputs,
+        model_key=row.model_key,
+        compat_key=row.compat_key,
+        seed=row.seed,
+        num_images=row.num_images,
+        points=row.points,
+        note=row.note,
+        attempts=row.attempts,
+        max_attempts=row.max_attempts,
+        solo=row.solo,
+        token=row.token,
+        cancel_requested=row.cancel_requested,
+        progress=row.progress,
+        stage=row.stage,
+        error_code=row.error_code,
+        error_text=row.error_text,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        images_expire_at=row.images_expire_at,
+        outputs=outputs,
+    )

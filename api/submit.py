@@ -1,0 +1,182 @@
+"""From a validated request to a durable task: nothing is answered before everything is checked."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from api.blobs import BlobStore, DiskFull, input_key
+from api.credits import points_of
+from api.errors import MalformedRequest, MissingParameter, ModelNotFound, QueueFull
+from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
+from api.protocol import WIRE_FIELDS, GenerateBackgroundsRequest
+from api.service import Service
+from api.tasks import NewTask
+from engine.errors import BadImage, JobError, UnknownLora, UnknownModel
+from engine.plan import GenerationPlan, default_canvas, plan_job
+from engine.registry import Registry
+
+ACTION = "GenerateBackgrounds"
+RETRY_AFTER_S = 5
+DISK_FULL = "The disk is full, try again later"
+DEEP_FUSION_NOTE = "DeepFusion is not available yet and had no effect."
+TRANSLATION_NOTE = "TranslatePrompts is not available yet: the prompts were used as they are."
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The images a request refers to, as uploaded and decoded; role to either."""
+
+    files: dict[str, bytes]
+    foreground: DecodedImage
+    reference: DecodedImage | None
+
+
+def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -> str:
+    """Accepts a request as a task.
+
+    Returns:
+        The TaskUID. The task and its images are durable by then.
+
+    Raises:
+        MissingParameter: no images were sent.
+        MalformedRequest: an image, or the job as a whole, cannot be used.
+        ModelNotFound: the main model or a sub-model is not registered.
+        QueueFull: the queue or the disk is full.
+    """
+    uid = new_uid()
+    inputs = _decode_images(request, max_pixels=service.settings.max_image_pixels)
+    resolved = request.resolved(
+        default_model=service.registry.default_model,
+        default_canvas=_canvas_of(inputs.foreground, service.settings.default_size_px),
+    )
+    plan = _plan(resolved, inputs, uid=uid, registry=service.registry)
+    _require_room(service)
+    task = NewTask(
+        uid=uid,
+        tenant=tenant,
+        action=ACTION,
+        params=resolved.stored(),
+        inputs={role: input_key(uid, role) for role in inputs.files},
+        model_key=plan.model_key,
+        compat_key=plan.compat_key,
+        seed=plan.seeds[0],
+        num_images=len(plan.seeds),
+        points=_points(plan, base=service.settings.points_per_megapixel_step),
+        note=_note(resolved),
+    )
+    with _spooled(service.blobs, {task.inputs[role]: data for role, data in inputs.files.items()}):
+        service.store.put(task)
+    return uid
+
+
+def new_uid() -> str:
+    """12 random bytes in xid's alphabet: 20 unguessable characters of 0-9a-v."""
+    return base64.b32hexencode(secrets.token_bytes(12)).decode().rstrip("=").lower()
+
+
+def _decode_images(request: GenerateBackgroundsRequest, *, max_pixels: int) -> _Inputs:
+    if not request.ImageList:
+        raise MissingParameter("ImageList")
+    named_by = "TransparentForeground.ImageIndex"
+    if request.TransparentForeground is None:
+        named_by = "TransparentImageIndexList[0]"
+    files = {"foreground": _file(request.ImageList, request.foreground.ImageIndex, named_by)}
+    with _named_by_image(request.foreground.ImageIndex):
+        foreground = decode_foreground(
+            files["foreground"], max_pixels=max_pixels, field="foreground"
+        )
+    reference = None
+    if request.BackgroundImage2Image is not None:
+        index = request.BackgroundImage2Image.ImageIndex
+        files["reference"] = _file(request.ImageList, index, "BackgroundImage2Image.ImageIndex")
+        with _named_by_image(index):
+            reference = decode_reference(
+                files["reference"], max_pixels=max_pixels, field="reference"
+            )
+    return _Inputs(files, foreground, reference)
+
+
+def _file(image_list: Sequence[str], index: int, named_by: str) -> bytes:
+    if index >= len(image_list):
+        raise MalformedRequest(named_by, f"ImageList has {len(image_list)} images, counted from 0")
+    with _named_by_image(index):
+        return image_bytes(image_list[index])
+
+
+@contextmanager
+def _named_by_image(index: int) -> Iterator[None]:
+    try:
+        yield
+    except BadImage as exc:
+        raise MalformedRequest(f"ImageList[{index}]", str(exc)) from exc
+
+
+def _canvas_of(foreground: DecodedImage, default_size_px: int | None) -> tuple[int, int]:
+    if default_size_px is not None:
+        return default_size_px, default_size_px
+    return default_canvas(*foreground.image.size)
+
+
+def _plan(
+    request: GenerateBackgroundsRequest, inputs: _Inputs, *, uid: str, registry: Registry
+) -> GenerationPlan:
+    job = request.to_job(job_id=uid, foreground=inputs.foreground, reference=inputs.reference)
+    try:
+        return plan_job(job, registry)
+    except UnknownModel as exc:
+        raise ModelNotFound(job.model_name) from exc
+    except UnknownLora as exc:
+        # None is registered so far: each of them is unknown.
+        names = ", ".join(adapter.adapter_name for adapter in job.adapters)
+        raise ModelNotFound(names) from exc
+    except JobError as exc:
+        raise MalformedRequest(WIRE_FIELDS[exc.field], str(exc)) from exc
+
+
+def _require_room(service: Service) -> None:
+    if service.store.depth() >= service.settings.max_queued_tasks:
+        raise QueueFull("The queue is full, try again later", retry_after_s=RETRY_AFTER_S)
+    if not service.has_room():
+        raise QueueFull(DISK_FULL, retry_after_s=RETRY_AFTER_S)
+
+
+def _points(plan: GenerationPlan, *, base: float) -> int:
+    return points_of(
+        width_px=plan.width_px,
+        height_px=plan.height_px,
+        num_inference_steps=plan.num_inference_steps,
+        num_images=len(plan.seeds),
+        base_points_per_megapixel_step=base,
+        deep_fusion=False,  # what has no effect costs nothing
+    )
+
+
+def _note(request: GenerateBackgroundsRequest) -> str:
+    """What was asked and has no effect so far, for the caller."""
+    background = request.BackgroundImage2Image
+    prompts = "".join((*request.PositivePrompts, *request.NegativePrompts))
+    notes = []
+    if background is not None and background.DeepFusion:
+        notes.append(DEEP_FUSION_NOTE)
+    if request.TranslatePrompts and any(c.isalpha() and not c.isascii() for c in prompts):
+        notes.append(TRANSLATION_NOTE)
+    return " ".join(notes)
+
+
+@contextmanager
+def _spooled(blobs: BlobStore, files: Mapping[str, bytes]) -> Iterator[None]:
+    """Keeps `files` in the blob store if the body succeeds, and nothing of them if it fails."""
+    try:
+        for key, data in files.items():
+            blobs.put(key, data)
+        yield
+    except DiskFull as exc:
+        blobs.delete(files)
+        raise QueueFull(DISK_FULL, retry_after_s=RETRY_AFTER_S) from exc
+    except BaseException:
+        blobs.delete(files)
+        raise

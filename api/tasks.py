@@ -1,0 +1,223 @@
+"""Tasks as the service knows them, their legal moves, and the interface of every task store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class TaskStatus(StrEnum):
+    """States of a task; the last four are final and never change."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task has ended."""
+        return self not in (TaskStatus.QUEUED, TaskStatus.RUNNING)
+
+
+LEGAL_MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELED, TaskStatus.EXPIRED}),
+    TaskStatus.RUNNING: frozenset(
+        {TaskStatus.QUEUED, TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELED}
+    ),
+    TaskStatus.SUCCEEDED: frozenset(),
+    TaskStatus.FAILED: frozenset(),
+    TaskStatus.CANCELED: frozenset(),
+    TaskStatus.EXPIRED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to be stored; its inputs already lie in the blob store.
+
+    Attributes:
+        uid: 20 characters, unguessable.
+        tenant: public key of its owner.
+        action: wire name of the action that made it.
+        params: the validated request without images, seed and sizes resolved; JSON-ready.
+        inputs: role ("foreground", "reference") to blob key.
+        model_key: the checkpoint it needs.
+        compat_key: equal for tasks whose images may share a forward (checkpoint and latent size).
+        seed: of the first image.
+        num_images: how many images it will give.
+        points: ConsumeApiPoint.
+        note: for the caller, "" for none.
+    """
+
+    uid: str
+    tenant: str
+    action: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    model_key: str
+    compat_key: str
+    seed: int
+    num_images: int
+    points: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """One published image: where it lies and what it is."""
+
+    image_index: int
+    blob_key: str
+    sha256: str
+    mime: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A stored task. Times are Unix seconds by the store's clock; None where not reached."""
+
+    uid: str
+    tenant: str
+    action: str
+    status: TaskStatus
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    model_key: str
+    compat_key: str
+    seed: int
+    num_images: int
+    points: int
+    note: str
+    attempts: int
+    max_attempts: int
+    solo: bool
+    token: int
+    cancel_requested: bool
+    progress: float
+    stage: str
+    error_code: int
+    error_text: str
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    images_expire_at: float | None
+    outputs: tuple[TaskOutput, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a task: `token` fences off every earlier owner."""
+
+    uid: str
+    owner: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeatAnswer:
+    """What a heartbeat learnt: leases that are gone, and tasks asked to stop."""
+
+    lost: frozenset[str]
+    cancel_requested: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedTask:
+    """Blobs a purge leaves without a row; delete them after the rows are gone."""
+
+    uid: str
+    blob_keys: tuple[str, ...]
+
+
+class TaskStore(Protocol):
+    """Durable tasks with leases and fencing tokens.
+
+    Every method is one short transaction, safe to call from any thread and process. Blocking:
+    call it off the event loop.
+    """
+
+    def put(self, task: NewTask) -> None:
+        """Store `task` as queued. When this returns, the task survives a power cut."""
+        ...
+
+    def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
+        """Records in the order of `uids`; None for unknown ones and those of other tenants."""
+        ...
+
+    def get(self, uid: str) -> TaskRecord | None:
+        """The record whoever owns it, for the service itself; None when unknown."""
+        ...
+
+    def unfinished(self, *, tenant: str) -> list[str]:
+        """Uids of the tenant's queued and running tasks, oldest first."""
+        ...
+
+    def depth(self) -> int:
+        """Number of queued tasks."""
+        ...
+
+    def claim(
+        self, *, owner: str, limit: int, lease_s: float, solo_allowed: bool
+    ) -> list[TaskRecord]:
+        """Take up to `limit` queued tasks, oldest first; each start is counted before it runs.
+
+        A task marked solo is taken only where `solo_allowed`, and then alone.
+        """
+        ...
+
+    def beat(
+        self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
+    ) -> BeatAnswer:
+        """Renew the leases and store progress (uid -> (0..1, stage))."""
+        ...
+
+    def finish(self, lease: Lease, outputs: Sequence[TaskOutput]) -> None:
+        """Running -> succeeded, outputs in the same transaction. Raises `LeaseLost`."""
+        ...
+
+    def fail(
+        self,
+        lease: Lease,
+        *,
+        error_code: int,
+        error_text: str,
+        outputs: Sequence[TaskOutput] = (),
+    ) -> None:
+        """Running -> failed; `outputs` are the images that did succeed. Raises `LeaseLost`."""
+        ...
+
+    def release(self, lease: Lease, *, crashed: bool, delay_s: float = 0.0) -> TaskStatus:
+        """Give a running task back.
+
+        running -> queued (solo when `crashed`), or failed when its starts are used up, or
+        canceled when that was asked. Returns the new status. Raises `LeaseLost`.
+        """
+        ...
+
+    def end_canceled(self, lease: Lease) -> None:
+        """Running -> canceled, by the owner that stopped it. Raises `LeaseLost`."""
+        ...
+
+    def cancel(self, uid: str, *, tenant: str) -> TaskStatus | None:
+        """Queued: canceled at once. Running: asks the owner to stop. None when unknown."""
+        ...
+
+    def sweep(self) -> list[str]:
+        """End or requeue running tasks whose lease is over, expire queued ones past their deadline.
+
+        Returns the uids touched.
+        """
+        ...
+
+    def purge(self, *, limit: int = 500) -> list[PurgedTask]:
+        """Forget images past `images_expire_at` and records past their own time."""
+        ...

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from api.blobs import (
+    BlobNotFound,
+    DiskFull,
+    InvalidBlobKey,
+    LocalBlobs,
+    input_key,
+    open_blobs,
+    output_key,
+)
+from api.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> LocalBlobs:
+    return LocalBlobs(tmp_path / "blobs")
+
+
+def files_of(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_what_is_put_is_got(blobs):
+    data = os.urandom(100_000)
+    blobs.put("in/20260101/uid/foreground", data)
+
+    assert blobs.get("in/20260101/uid/foreground") == data
+
+
+def test_a_second_put_replaces_the_first(blobs):
+    blobs.put("a/b", b"first, and longer")
+    blobs.put("a/b", b"second")
+
+    assert blobs.get("a/b") == b"second"
+
+
+@pytest.mark.parametrize("key", ["none", "a", "a/b/c"])
+def test_a_missing_blob_is_named(blobs, key):
+    blobs.put("a/b", b"x")
+
+    with pytest.raises(BlobNotFound, match=key):
+        blobs.get(key)
+
+
+def test_deleting_takes_the_blob_and_the_empty_folders(blobs, tmp_path):
+    blobs.put("out/20260101/one/t1/0.png", b"x")
+    blobs.put("out/20260101/two/t1/0.png", b"x")
+
+    blobs.delete(["out/20260101/one/t1/0.png", "never/there", "out/20260101/one/t1/0.png"])
+
+    assert [path.name for path in (tmp_path / "blobs" / "out" / "20260101").iterdir()] == ["two"]
+    blobs.delete(["out/20260101/two/t1/0.png"])
+    assert list((tmp_path / "blobs").iterdir()) == []
+    blobs.put("out/20260101/one/t1/0.png", b"again")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/etc/passwd",
+        "..",
+        "../x",
+        "a/../../x",
+        "a/./b",
+        "a//b",
+        "a/",
+        ".hidden",
+        "a/.tmp",
+        "a\\b",
+        "a b",
+        "a\n",
+        "a\0b",
+        "ä",
+        "~/x",
+    ],
+)
+def test_no_key_leaves_the_root(blobs, tmp_path, key):
+    for use in (lambda: blobs.put(key, b"x"), lambda: blobs.get(key), lambda: blobs.delete([key])):
+        with pytest.raises(InvalidBlobKey):
+            use()
+
+    assert files_of(tmp_path) == []
+
+
+def test_blobs_are_for_their_owner_only(blobs, tmp_path):
+    blobs.put("in/20260101/uid/foreground", b"x")
+
+    for path in (tmp_path / "blobs").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_no_reader_sees_half_a_blob(blobs):
+    contents = [bytes([letter]) * 300_000 for letter in b"ab"]
+    blobs.put("a/b", contents[0])
+
+    def write() -> None:
+        for round_ in range(30):
+            blobs.put("a/b", contents[round_ % 2])
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not writing.done():
+            assert blobs.get("a/b") in contents
+        writing.result()
+
+
+def test_a_put_wins_over_a_delete_that_prunes_its_folder(blobs):
+    def come_and_go(name: str) -> None:
+        for _ in range(60):
+            blobs.put(f"a/b/{name}", b"x")
+            assert blobs.get(f"a/b/{name}") == b"x"
+            blobs.delete([f"a/b/{name}"])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(come_and_go, ["one", "two"]))
+
+
+def test_what_a_killed_put_left_goes_with_its_key(blobs, tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path; from api.blobs import LocalBlobs\n"
+        "blobs = LocalBlobs(Path(sys.argv[1])); blobs.put('a/b/d', b'x')\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), 9); blobs.put('a/b/c', b'x')"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "blobs"], cwd=ROOT, check=False)
+    assert len(files_of(tmp_path)) == 2
+
+    with pytest.raises(BlobNotFound):
+        blobs.get("a/b/c")
+    blobs.delete(["a/b/c"])
+
+    assert [path.name for path in files_of(tmp_path)] == ["d"]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_file_and_new_folders_are_synced_in_order(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from api.blobs import LocalBlobs\n"
+        "LocalBlobs(Path(sys.argv[1])).put('a/b/c', b'x' * 10)"
+    )
+    traced = subprocess.run(
+        ["strace", "-y", "-e", "trace=fsync,rename,mkdir", sys.executable, "-c", program, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    calls = [line for line in traced.stderr.splitlines() if str(tmp_path) in line]
+
+    assert [line.split("(")[0] for line in calls] == [
+        *("mkdir", "fsync", "mkdir", "fsync", "fsync", "rename", "fsync")
+    ]
+
+
+def test_syncs_come_before_and_after_the_rename(blobs, monkeypatch):
+    calls: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        calls.append("sync " + Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def noting_replace(self: Path, target: Path) -> Path:
+        calls.append(f"rename to {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    blobs.put("a/b/c", b"x")
+
+    assert calls[:2] == ["sync blobs", "sync a"]  # the entries of the new folders a and b
+    assert calls[2].startswith("sync .c.")
+    assert calls[3:] == ["rename to c", "sync b"]
+
+
+def test_a_file_that_cannot_grow_leaves_nothing_behind(tmp_path):
+    """A real write that stops half-way: the process may write no file above 64 KiB."""
+    program = (
+        "import sys; from pathlib import Path; from api.blobs import DiskFull, LocalBlobs\n"
+        "blobs = LocalBlobs(Path(sys.argv[1])); blobs.put('a/fits', b'x' * 1000)\n"
+        "try: blobs.put('a/big', b'x' * 1_000_000)\n"
+        "except DiskFull as exc: print('full:', exc)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "blobs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)),
+    )
+
+    assert result.stdout == "full: no room for a/big\n"
+    assert [path.name for path in files_of(tmp_path)] == ["fits"]
+
+
+def test_a_full_disk_leaves_nothing_behind():
+    """The same on a file system of 256 KiB, in a mount namespace of its own."""
+    program = (
+        "import os, subprocess, sys; from pathlib import Path\n"
+        "from api.blobs import DiskFull, LocalBlobs\n"
+        "subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', '/mnt'], check=True)\n"
+        "blobs = LocalBlobs(Path('/mnt/blobs')); blobs.put('a/fits', b'x' * 1000)\n"
+        "try: blobs.put('b/big', b'x' * 1_000_000)\n"
+        "except DiskFull as exc: print(exc)\n"
+        "print(*(p.name for p in Path('/mnt').rglob('*') if p.is_file()))\n"
+        "print(blobs.free_bytes() < 256 * 1024)\n"
+        "blobs.put('b/small', b'x' * 1000); print(len(blobs.get('b/small')))"
+    )
+    unshare = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"]).returncode != 0:
+        pytest.skip("needs a mount namespace")
+    result = subprocess.run(
+        [*unshare, sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert result.stdout.splitlines() == ["no room for b/big", "fits", "True", "1000"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_is_named_wherever_it_is_noticed(blobs, tmp_path, monkeypatch, code):
+    def no_room(_descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_room)
+        with pytest.raises(DiskFull):
+            blobs.put("top", b"x")
+
+    assert files_of(tmp_path) == []
+
+
+def test_other_faults_are_not_called_a_full_disk(blobs, monkeypatch):
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="I/O error") as caught:
+        blobs.put("top", b"x")
+
+    assert not isinstance(caught.value, DiskFull)
+
+
+def test_free_space_is_that_of_the_disk(blobs, tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+
+    assert blobs.free_bytes() == pytest.approx(free, abs=2**30)
+
+
+def test_keys_say_day_task_attempt_and_image(blobs):
+    today = time.strftime("%Y%m%d", time.gmtime())
+
+    assert input_key("uid", "foreground") == f"in/{today}/uid/foreground"
+    assert output_key("uid", 2, 15) == f"out/{today}/uid/t2/15.png"
+    assert output_key("uid", 1, 0, created_at=0.0) == "out/19700101/uid/t1/0.png"
+    for key in (input_key("uid", "foreground"), output_key("uid", 2, 15)):
+        blobs.put(key, b"x")
+
+
+def test_the_settings_name_the_folder(tmp_path):
+    open_blobs(Settings(data_dir=tmp_path / "data")).put("a", b"x")
+
+    assert (tmp_path / "data" / "blobs" / "a").read_bytes() == b"x"

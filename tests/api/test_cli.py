@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from api import cli
+from api.database import open_database
+from api.keys import KeyRing
+from tests.api.wire import png, signature
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit status, standard output and error of the command in this process."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("BACKDROP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BACKDROP_DATA_DIR", str(tmp_path / "data"))
+
+
+@contextmanager
+def server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running command and the first line it prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backdrop", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_first_start_prints_the_url_and_one_working_key_pair(tmp_path: Path):
+    with server("api", "--port", "0") as (process, url):
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+        assert process.stdout is not None
+        labels, keys = zip(
+            *(process.stdout.readline().strip().split(": ") for _ in range(2)), strict=True
+        )
+        assert labels == ("PublicKey", "PrivateKey")
+        fields = {"Action": "ListModels", "PublicKey": keys[0]}
+        body = {**fields, "Signature": signature(fields, keys[1])}
+        assert httpx.post(url, json=body, trust_env=False).json()["RetCode"] == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+        assert process.stdout.read() == ""
+    file = tmp_path / "data" / "backdrop.sqlite3"
+    assert file.stat().st_mode & 0o077 == 0
+
+    with server("api", "--port", "0") as (process, url):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == "", "a second start must make and show no key"
+
+
+def test_a_given_key_pair_is_used_and_none_is_made():
+    with server("api", "--port", "0", "--key", "me:secret") as (process, url):
+        fields = {"Action": "GetCreditBalance", "PublicKey": "me"}
+        body = {**fields, "Signature": signature(fields, "secret")}
+        assert httpx.post(url, json=body, trust_env=False).json()["RetCode"] == 0
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+
+
+def test_a_port_in_use_is_one_clear_line(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, out, err = run(capsys, "api", "--port", port)
+    assert (status, out) == (2, "")
+    assert_one_line(err, f"127.0.0.1:{port}", "in use")
+
+
+def assert_one_line(err: str, *texts: str) -> None:
+    lines = [line for line in err.splitlines() if line.startswith("backdrop: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    for text in texts:
+        assert text in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["serve", "--key", "no-colon"], ["keys", "PUBLIC:PRIVATE"]),
+        (["serve", "--port", "70000"], ["port", "65535"]),
+        (["api", "--models", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["worker", "--models", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["models", "list", "--models", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["api", "--host", "no.such.host.invalid"], ["no.such.host.invalid"]),
+        (["api", "--port", "0", "--data-dir", "/dev/null/data"], ["/dev/null"]),
+        (["keys", "add", "--data-dir", "/dev/null/data"], ["/dev/null"]),
+        (["generate", "--foreground", "nowhere.png"], ["nowhere.png"]),
+    ],
+)
+def test_what_a_user_can_mend_is_one_clear_line(capsys, arguments, texts):
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert_one_line(err, *texts)
+
+
+def test_a_bad_setting_in_the_environment_is_named_without_its_value(capsys, monkeypatch):
+    monkeypatch.setenv("BACKDROP_KEYS", "hush-hush")
+    status, _, err = run(capsys, "api")
+    assert status == 2
+    assert_one_line(err, "keys")
+    assert "hush-hush" not in err
+
+
+def test_a_missing_settings_file_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("BACKDROP_SETTINGS_FILE", "no-such-settings.yaml")
+    status, _, err = run(capsys, "models", "list")
+    assert status == 2
+    assert_one_line(err, "no-such-settings.yaml")
+
+
+def test_models_are_listed(capsys):
+    status, out, _ = run(capsys, "models", "list")
+    assert status == 0
+    assert "PICPIK General" in out
+    assert "Euler" in out
+
+
+def test_a_key_pair_is_added_and_shown_once(capsys, tmp_path: Path):
+    status, out, _ = run(capsys, "keys", "add", "--label", "shop")
+    assert status == 0
+    (public, private) = (line.split(": ")[1] for line in out.splitlines())
+    database = open_database(f"sqlite:///{tmp_path / 'data' / 'backdrop.sqlite3'}")
+    assert KeyRing(database).private_key(public) == private
+    database.close()
+
+
+def test_nothing_is_fetched_or_told_unless_the_operator_says_so(capsys, monkeypatch):
+    for name in cli.OFFLINE:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    run(capsys, "models", "list")
+    assert {name: os.environ[name] for name in cli.OFFLINE} == {
+        **cli.OFFLINE,
+        "HF_HUB_OFFLINE": "0",
+    }
+
+
+def test_generate_paints_files_around_the_untouched_item(capsys, tmp_path: Path):
+    foreground, reference = tmp_path / "item.png", tmp_path / "reference.png"
+    foreground.write_bytes(png(64, 64))
+    reference.write_bytes(png(90, 50, "RGB"))
+    status, out, err = run(
+        capsys,
+        *("generate", "--foreground", foreground, "--reference", reference),
+        *("--prompt", "blue sky", "--negative-prompt", "text", "--refer-strength", "0.2"),
+        *("--steps", 6, "--seed", 2**31 - 1, "--batch-size", 2, "--output", tmp_path / "out"),
+        *("--device", "cpu"),
+    )
+    assert status == 0, err
+    files = [tmp_path / "out" / f"{seed}.png" for seed in (2**31 - 1, 0)]
+    assert sorted(out.splitlines()) == sorted(map(str, files))
+    pixels = []
+    for file in files:
+        with Image.open(file) as image:
+            assert (image.mode, image.size) == ("RGB", (64, 64))
+            assert "blue sky" in image.info["parameters"]
+            assert image.getpixel((32, 32)) == (200, 30, 40)
+            pixels.append(image.tobytes())
+    assert pixels[0] != pixels[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        (["--steps", 5], ["MainModel.InferenceParams.Steps"]),
+        (["--width", 63], ["Width"]),
+        (["--sampler", "Heun"], ["Sampler", "Euler a"]),
+        (["--model", "Nobody's"], ["Nobody's"]),
+        (["--refer-strength", 0.5], ["--reference"]),
+    ],
+)
+def test_generate_refuses_what_the_service_refuses(capsys, tmp_path: Path, options, texts):
+    foreground = tmp_path / "item.png"
+    foreground.write_bytes(png())
+    arguments = ["--foreground", foreground, "--output", tmp_path / "out", "--device", "cpu"]
+    status, out, err = run(capsys, "generate", *arguments, *options)
+    assert (status, out) == (2, "")
+    assert_one_line(err, *texts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_generate_refuses_an_opaque_foreground(capsys, tmp_path: Path):
+    foreground = tmp_path / "item.png"
+    foreground.write_bytes(png(mode="RGB"))
+    status, _, err = run(capsys, "generate", "--foreground", foreground)
+    assert status == 2
+    assert_one_line(err, "transparent")

@@ -1,0 +1,163 @@
+"""The compute child as its own process, with the real engine and the embedded model."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from api.messages import (
+    Add,
+    Cancel,
+    ImageBytes,
+    Progress,
+    Ready,
+    Start,
+    TaskEnded,
+    ToChild,
+    ToSupervisor,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Child:
+    """A started compute child and this end of its pipe."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api.compute", "--fd", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "2"},
+            )
+        self.connection: Connection = Connection(ours.detach())
+        self.connection.send(
+            Start(
+                models_file=ROOT / "models.yaml",
+                device="cpu",
+                batch_invariant=False,
+                write_parameters=True,
+                max_image_pixels=10_000,
+            )
+        )
+        assert self.receive() == Ready("cpu")
+
+    def send(self, message: ToChild) -> None:
+        self.connection.send(message)
+
+    def receive(self) -> ToSupervisor:
+        assert self.connection.poll(120), "the child is silent"
+        message: ToSupervisor = self.connection.recv()
+        return message
+
+    def until_end_of(self, uid: str) -> list[ToSupervisor]:
+        messages = [self.receive()]
+        while not (isinstance(messages[-1], TaskEnded) and messages[-1].uid == uid):
+            messages.append(self.receive())
+        return messages
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    child = Child()
+    yield child
+    child.connection.close()
+    assert child.process.wait(30) == 0  # a closed pipe is an order, not an error
+    assert child.process.stdout is not None
+    with child.process.stdout as stdout:
+        assert stdout.read() == b""
+
+
+def cut_out(side: int = 64) -> bytes:
+    image = Image.new("RGBA", (side, side))
+    image.paste((200, 30, 30, 255), (16, 16, 48, 48))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def add(uid: str, *, steps: int = 6, foreground: bytes | None = None, **changes: Any) -> Add:
+    params = {
+        "MainModel": {"ModelCode": "PICPIK General", "InferenceParams": {"Steps": steps}},
+        "PositivePrompts": ["blue sky"],
+        "TransparentForeground": {"ImageIndex": 0},
+        "Seed": 5,
+        "BatchSize": 2,
+        "Width": 64,
+        "Height": 64,
+    }
+    return Add(uid, {**params, **changes}, foreground or cut_out(), None)
+
+
+def test_a_task_gives_its_images_progress_and_one_end(child):
+    child.send(add("task"))
+    messages = child.until_end_of("task")
+
+    assert messages[-1] == TaskEnded("task")
+    images = [message for message in messages if isinstance(message, ImageBytes)]
+    assert sorted((each.image_index, each.seed) for each in images) == [(0, 5), (1, 6)]
+    for each in images:
+        with Image.open(io.BytesIO(each.png)) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 64))
+            assert (each.width_px, each.height_px) == image.size
+            assert image.getpixel((32, 32)) == (200, 30, 30)
+            assert f"Seed: {each.seed}" in image.info["parameters"]
+    progress = [message.progress for message in messages if isinstance(message, Progress)]
+    assert progress == sorted(progress)
+    assert 0 < progress[0] <= 1
+
+
+def test_what_cannot_be_run_ends_by_itself_alone(child):
+    child.send(add("good"))
+    child.send(add("garbage", foreground=b"no image"))
+    child.send(add("opaque", foreground=_opaque()))
+    child.send(add("too-big", foreground=cut_out(101)))
+    unknown = {"ModelCode": "Nobody's", "InferenceParams": {}}
+    child.send(add("unknown-model", MainModel=unknown))
+    child.send(add("other-rules", Width="wide"))
+
+    ends = {m.uid: m for m in child.until_end_of("good") if isinstance(m, TaskEnded)}
+
+    assert {uid: end.error_code for uid, end in ends.items()} == {
+        "garbage": 1204,
+        "opaque": 1204,
+        "too-big": 1204,
+        "unknown-model": 1205,
+        "other-rules": 1205,
+        "good": 0,
+    }
+    assert all(end.error_text for uid, end in ends.items() if uid != "good")
+
+
+def test_a_canceled_task_ends_at_the_next_step_and_its_neighbour_goes_on(child):
+    child.send(add("long", steps=100))
+    child.send(add("short"))
+    while not isinstance(child.receive(), Progress):
+        pass
+    child.send(Cancel("long"))
+    child.send(Cancel("unknown"))
+
+    messages = child.until_end_of("short")
+
+    ends = [message for message in messages if isinstance(message, TaskEnded)]
+    assert [(end.uid, end.error_code) for end in ends] == [("long", 1206), ("short", 0)]
+    assert {m.uid for m in messages[messages.index(ends[0]) + 1 :]} == {"short"}
+
+
+def _opaque() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    return file.getvalue()

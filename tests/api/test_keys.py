@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pydantic import SecretStr
+
+from api.database import open_database
+from api.keys import KeyRing
+
+
+@pytest.fixture
+def open_ring(tmp_path):
+    databases = []
+
+    def open_(*extra: str) -> KeyRing:
+        databases.append(open_database(f"sqlite:///{tmp_path / 'tasks.db'}"))
+        return KeyRing(databases[-1], [SecretStr(pair) for pair in extra])
+
+    yield open_
+    for database in databases:
+        database.close()
+
+
+def test_an_added_pair_is_known(open_ring):
+    ring = open_ring()
+    public, private = ring.add("laptop")
+
+    assert ring.private_key(public) == private
+    assert ring.private_key("nobody") is None
+    assert ring.private_key(private) is None
+
+
+def test_pairs_survive_reopening(open_ring):
+    public, private = open_ring().add()
+
+    assert open_ring().private_key(public) == private
+
+
+def test_pairs_are_random_and_safe_in_a_shell(open_ring):
+    ring = open_ring()
+    with ThreadPoolExecutor(4) as pool:
+        pairs = list(pool.map(ring.add, "abcdefgh"))
+
+    assert len(set(pairs)) == len({public for public, _ in pairs}) == 8
+    for public, private in pairs:
+        assert re.fullmatch("[0-9a-f]{24}", public)
+        assert re.fullmatch("[0-9a-f]{64}", private)
+
+
+def test_pairs_of_the_settings_are_known_and_not_stored(open_ring):
+    ring = open_ring("alice:a:b", "bob:secret")
+
+    assert ring.private_key("alice") == "a:b"
+    assert ring.private_key("bob") == "secret"
+    assert open_ring().private_key("alice") is None
+
+
+def test_a_pair_of_the_settings_wins_over_a_stored_one(open_ring):
+    public, _ = open_ring().add()
+
+    assert open_ring(f"{public}:changed").private_key(public) == "changed"
+
+
+def test_a_ring_is_empty_until_a_pair_comes_from_anywhere(open_ring):
+    assert open_ring().is_empty()
+    assert not open_ring("alice:secret").is_empty()
+
+    open_ring().add()
+
+    assert not open_ring().is_empty()
+
+
+def test_a_pair_added_elsewhere_is_soon_known(open_ring, monkeypatch):
+    clock = 1000.0
+    monkeypatch.setattr("api.keys.time.monotonic", lambda: clock)
+    server, command_line = open_ring(), open_ring()
+    assert server.private_key("anybody") is None
+    public, private = command_line.add()
+
+    assert server.private_key(public) is None  # remembered, not asked again
+    clock += 1.5
+    assert server.private_key(public) == private
+
+
+def test_known_pairs_cost_no_query_for_a_second(open_ring):
+    ring = open_ring()
+    public, private = ring.add()
+    ring.private_key(public)
+    with ring._database.write() as connection:
+        connection.exec_driver_sql("delete from api_keys")
+
+    assert ring.private_key(public) == private

@@ -1,0 +1,179 @@
+"""Law 2 with real processes: whatever is killed, every accepted task ends, once and truly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from tests.e2e.client import FINAL, PicpikClient, as_png
+from tests.e2e.conftest import Server
+
+PATIENCE_S = 240
+
+
+@pytest.fixture(scope="module")
+def fields(examples: Path) -> dict[str, Any]:
+    """Two images of many steps: long enough to be hit in the middle."""
+    with Image.open(examples / "coffee-cup.png") as picture:
+        cup = picture.resize((96, 64), Image.Resampling.BICUBIC)
+    return {
+        "images": [as_png(cup)],
+        "MainModel": {"ModelCode": "PICPIK General", "InferenceParams": {"Steps": 60}},
+        "PositivePrompts": ["blue sky"],
+        "TransparentForeground": {"ImageIndex": 0},
+        "Seed": 21,
+        "BatchSize": 2,
+    }
+
+
+@pytest.fixture(scope="module")
+def calm(alice: PicpikClient, fields: dict[str, Any]) -> list[Image.Image]:
+    """The pictures of an undisturbed run."""
+    return alice.generate(**fields)[1]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[[], Server]]:
+    """Starts servers on one data folder; stops what is left of them."""
+    servers: list[Server] = []
+
+    def start() -> Server:
+        # A short lease: a killed server's tasks come back when it is over.
+        servers.append(Server(tmp_path, BACKDROP_LEASE_S="5"))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def test_a_killed_compute_child_costs_nothing_but_time(
+    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+) -> None:
+    server = started()
+    client = server.client("alice")
+    uid = client.submit(**fields)
+    _wait_until_running(client, uid)
+    _oldest(server, "api.compute").kill()
+    _assert_finished_once(client, uid, calm)
+
+
+def test_a_killed_supervisor_is_replaced_and_its_task_finishes(
+    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+) -> None:
+    server = started()
+    client = server.client("alice")
+    uid = client.submit(**fields)
+    _wait_until_running(client, uid)
+    orphan = _oldest(server, "api.compute")
+    _oldest(server, "api.supervisor").kill()
+    assert orphan.wait(timeout=10) is None or not orphan.is_running(), "it must die with its parent"
+    _assert_finished_once(client, uid, calm)
+
+
+def test_tasks_survive_the_death_of_the_whole_server(
+    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+) -> None:
+    server = started()
+    client = server.client("alice")
+    running = client.submit(**fields)
+    queued = [client.submit(**fields) for _ in range(2)]
+    _wait_until_running(client, running)
+    os.killpg(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+
+    client = started().client("alice")
+    for uid in [running, *queued]:
+        _assert_finished_once(client, uid, calm)
+
+
+def test_a_task_that_kills_its_child_ends_after_three_starts_and_its_neighbours_finish(
+    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+) -> None:
+    server = started()
+    client = server.client("alice")
+    neighbours = [client.submit(**fields)]
+    poison = client.submit(**fields)
+    neighbours.append(client.submit(**fields))
+
+    kills = 0
+    killed: set[int] = set()
+    deadline = time.monotonic() + PATIENCE_S
+    while (detail := client.detail(poison))["Status"] not in FINAL:
+        assert time.monotonic() < deadline
+        child = _oldest(server, "api.compute")
+        if detail["Status"] == "Running" and child.pid not in killed:
+            killed.add(child.pid)
+            child.kill()
+            kills += 1
+        time.sleep(0.05)
+
+    assert kills == 3
+    assert detail["Status"] == "Error"
+    assert detail["ErrorCode"] == 1205
+    assert detail["ImgList"] == []
+    for uid in neighbours:
+        _assert_finished_once(client, uid, calm)
+
+
+def test_a_stopped_server_gives_its_task_back_unharmed(
+    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+) -> None:
+    server = started()
+    client = server.client("alice")
+    uid = client.submit(**fields)
+    _wait_until_running(client, uid)
+    assert server.stop() == 0
+    _assert_finished_once(started().client("alice"), uid, calm)
+
+
+def _wait_until_running(client: PicpikClient, uid: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while client.detail(uid)["Status"] != "Running":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.5)  # into the step loop
+
+
+def _oldest(server: Server, module: str) -> psutil.Process:
+    """The oldest process of the server that runs `module`: the worker, not its warm spare."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = [
+            (process.create_time(), process.pid, process)
+            for process in psutil.Process(server.process.pid).children(recursive=True)
+            if _runs(process, module)
+        ]
+        if found:
+            return min(found)[2]
+        time.sleep(0.05)
+    raise AssertionError(f"no process runs {module}")
+
+
+def _runs(process: psutil.Process, module: str) -> bool:
+    try:
+        return module in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _assert_finished_once(client: PicpikClient, uid: str, expected: list[Image.Image]) -> None:
+    """Finished, every image published exactly once, and the same as in a calm run (law 3)."""
+    detail = client.wait(uid, timeout_s=PATIENCE_S)
+    assert detail["Status"] == "Finished", detail
+    assert len(set(detail["ImgList"])) == len(expected)
+    for url, other in zip(detail["ImgList"], expected, strict=True):
+        difference = np.abs(np.asarray(client.download(url), int) - np.asarray(other, int))
+        assert difference.max() <= 1
+    legacy = client.call("ListGenerateTaskDetail", TaskUIDs=[uid])["TaskDetailList"][0]
+    assert legacy["FinalPictureUrls"] == detail["ImgList"]
