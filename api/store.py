@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
     URL,
-    ColumnElement,
     Connection,
     Row,
     Update,
@@ -27,18 +26,22 @@ from sqlalchemy import (
 )
 
 from api.database import Database, insert_if_absent, open_database
-from api.errors import (
-    TASK_CANCELED,
-    TASK_EXPIRED,
-    TASK_GENERATION_FAILED,
-    IllegalMove,
-    LeaseLost,
+from api.errors import IllegalMove
+from api.moves import (
+    CANCELED,
+    EXPIRED,
+    NO_OWNER,
+    SOLO_AGAIN,
+    WORKER_LOST,
+    held,
+    lease_lost,
+    move_from,
 )
+from api.rows import insert_outputs, new_row, read_records
 from api.schema import task_outputs
 from api.schema import tasks as t
 from api.settings import Settings
 from api.tasks import (
-    LEGAL_MOVES,
     BeatAnswer,
     Lease,
     NewTask,
@@ -48,19 +51,9 @@ from api.tasks import (
     TaskStatus,
 )
 
-WORKER_LOST = "worker lost: every allowed start ended without a result"
 _UIDS_PER_QUERY = 500  # databases bound the parameters of one statement
 
 _FINAL = t.c.state.in_([status for status in TaskStatus if status.is_final])
-_NO_OWNER: Mapping[str, Any] = {"owner": None, "lease_until": None}
-_SOLO_AGAIN: Mapping[str, Any] = {**_NO_OWNER, "solo": True, "crashes": t.c.crashes + 1}
-_LOST: Mapping[str, Any] = {
-    "crashes": t.c.crashes + 1,
-    "error_code": TASK_GENERATION_FAILED,
-    "error_text": WORKER_LOST,
-}
-_CANCELED: Mapping[str, Any] = {"error_code": TASK_CANCELED, "error_text": "canceled"}
-_EXPIRED: Mapping[str, Any] = {"error_code": TASK_EXPIRED, "error_text": "waited too long"}
 
 
 class SqlTaskStore:
@@ -104,18 +97,8 @@ class SqlTaskStore:
         """See `TaskStore.put`. Raises `IllegalMove` where the uid is taken."""
         now = self.database.now
         row = insert(t).values(
-            uid=task.uid,
-            tenant=task.tenant,
-            action=task.action,
+            **new_row(task),
             state=TaskStatus.QUEUED,
-            model_key=task.model_key,
-            compat_key=task.compat_key,
-            params=dict(task.params),
-            inputs=dict(task.inputs),
-            seed=task.seed,
-            num_images=task.num_images,
-            points=task.points,
-            note=task.note,
             max_attempts=self._max_attempts,
             queue_deadline=None if self._queue_keep_s is None else now + self._queue_keep_s,
             created_at=now,
@@ -130,14 +113,15 @@ class SqlTaskStore:
         """See `TaskStore.get_many`."""
         found: dict[str, TaskRecord] = {}
         with self.database.read() as connection:
-            for some in _chunks(uids):
-                found |= _records(connection, and_(t.c.uid.in_(some), t.c.tenant == tenant))
+            for start in range(0, len(uids), _UIDS_PER_QUERY):
+                some = uids[start : start + _UIDS_PER_QUERY]
+                found |= read_records(connection, and_(t.c.uid.in_(some), t.c.tenant == tenant))
         return [found.get(uid) for uid in uids]
 
     def get(self, uid: str) -> TaskRecord | None:
         """See `TaskStore.get`."""
         with self.database.read() as connection:
-            return _records(connection, t.c.uid == uid).get(uid)
+            return read_records(connection, t.c.uid == uid).get(uid)
 
     def unfinished(self, *, tenant: str) -> list[str]:
         """See `TaskStore.unfinished`."""
@@ -178,7 +162,7 @@ class SqlTaskStore:
             rows = connection.execute(head.with_for_update(skip_locked=True)).all()
             taken = _takable(rows, solo_allowed=solo_allowed)
             connection.execute(
-                _move(TaskStatus.QUEUED, TaskStatus.RUNNING)
+                move_from(TaskStatus.QUEUED, TaskStatus.RUNNING)
                 .where(t.c.seq.in_(taken))
                 .values(
                     attempts=t.c.attempts + 1,
@@ -191,7 +175,7 @@ class SqlTaskStore:
                     stage="",
                 )
             )
-            return list(_records(connection, t.c.seq.in_(taken)).values())
+            return list(read_records(connection, t.c.seq.in_(taken)).values())
 
     def beat(
         self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
@@ -225,16 +209,16 @@ class SqlTaskStore:
 
     def finish(self, lease: Lease, outputs: Sequence[TaskOutput]) -> None:
         """See `TaskStore.finish`. Raises `IllegalMove` unless every image of the task is there."""
-        move = _move(TaskStatus.RUNNING, TaskStatus.SUCCEEDED).values(progress=1.0)
+        move = move_from(TaskStatus.RUNNING, TaskStatus.SUCCEEDED).values(progress=1.0)
         with self.database.write() as connection:
             num_images = connection.execute(
-                move.where(_held(lease)).values(**self._ended()).returning(t.c.num_images)
+                move.where(held(lease)).values(**self._ended()).returning(t.c.num_images)
             ).scalar_one_or_none()
             if num_images is None:
-                raise _lost(lease)
+                raise lease_lost(lease)
             if sorted(output.image_index for output in outputs) != list(range(num_images)):
                 raise IllegalMove(f"task {lease.uid} has not all of its {num_images} images")
-            _insert_outputs(connection, lease.uid, outputs)
+            insert_outputs(connection, lease.uid, outputs)
 
     def fail(
         self,
@@ -245,11 +229,11 @@ class SqlTaskStore:
         outputs: Sequence[TaskOutput] = (),
     ) -> None:
         """See `TaskStore.fail`."""
-        move = _move(TaskStatus.RUNNING, TaskStatus.FAILED)
+        move = move_from(TaskStatus.RUNNING, TaskStatus.FAILED)
         with self.database.write() as connection:
             error = {"error_code": error_code, "error_text": error_text}
             self._end(connection, lease, move.values(**error))
-            _insert_outputs(connection, lease.uid, outputs)
+            insert_outputs(connection, lease.uid, outputs)
 
     def release(self, lease: Lease, *, crashed: bool, delay_s: float = 0.0) -> TaskStatus:
         """See `TaskStore.release`.
@@ -260,29 +244,29 @@ class SqlTaskStore:
         """
         query = select(t.c.attempts, t.c.max_attempts, t.c.cancel_requested)
         with self.database.write() as connection:
-            row = connection.execute(query.where(_held(lease)).with_for_update()).one_or_none()
+            row = connection.execute(query.where(held(lease)).with_for_update()).one_or_none()
             if row is None:
-                raise _lost(lease)
+                raise lease_lost(lease)
             if row.cancel_requested:
-                move = _move(TaskStatus.RUNNING, TaskStatus.CANCELED)
-                move = move.values(**_CANCELED, **self._ended())
+                move = move_from(TaskStatus.RUNNING, TaskStatus.CANCELED)
+                move = move.values(**CANCELED, **self._ended())
                 status = TaskStatus.CANCELED
             elif crashed and row.attempts >= row.max_attempts:
-                move = _move(TaskStatus.RUNNING, TaskStatus.FAILED)
-                move = move.values(**_LOST, **self._ended())
+                move = move_from(TaskStatus.RUNNING, TaskStatus.FAILED)
+                move = move.values(**WORKER_LOST, **self._ended())
                 status = TaskStatus.FAILED
             else:
-                move = _move(TaskStatus.RUNNING, TaskStatus.QUEUED)
+                move = move_from(TaskStatus.RUNNING, TaskStatus.QUEUED)
                 move = move.values(not_before=self.database.now + delay_s)
-                again = _SOLO_AGAIN if crashed else {**_NO_OWNER, "attempts": t.c.attempts - 1}
+                again = SOLO_AGAIN if crashed else {**NO_OWNER, "attempts": t.c.attempts - 1}
                 move = move.values(**again)
                 status = TaskStatus.QUEUED
-            connection.execute(move.where(_held(lease)))
+            connection.execute(move.where(held(lease)))
             return status
 
     def end_canceled(self, lease: Lease) -> None:
         """See `TaskStore.end_canceled`."""
-        move = _move(TaskStatus.RUNNING, TaskStatus.CANCELED).values(**_CANCELED)
+        move = move_from(TaskStatus.RUNNING, TaskStatus.CANCELED).values(**CANCELED)
         with self.database.write() as connection:
             self._end(connection, lease, move)
 
@@ -293,8 +277,8 @@ class SqlTaskStore:
             query = select(t.c.state).where(mine).with_for_update()
             status = connection.execute(query).scalar_one_or_none()
             if status is TaskStatus.QUEUED:
-                move = _move(TaskStatus.QUEUED, TaskStatus.CANCELED)
-                connection.execute(move.where(mine).values(**_CANCELED, **self._ended()))
+                move = move_from(TaskStatus.QUEUED, TaskStatus.CANCELED)
+                connection.execute(move.where(mine).values(**CANCELED, **self._ended()))
                 return TaskStatus.CANCELED
             if status is TaskStatus.RUNNING:
                 connection.execute(update(t).where(mine).values(cancel_requested=True))
@@ -309,14 +293,16 @@ class SqlTaskStore:
         queued, running = TaskStatus.QUEUED, TaskStatus.RUNNING
         ended = self._ended()
         moves = [
-            _move(running, TaskStatus.CANCELED).where(over, canceled).values(**_CANCELED, **ended),
-            _move(running, TaskStatus.FAILED)
+            move_from(running, TaskStatus.CANCELED)
+            .where(over, canceled)
+            .values(**CANCELED, **ended),
+            move_from(running, TaskStatus.FAILED)
             .where(over, ~canceled, used_up)
-            .values(**_LOST, **ended),
-            _move(running, queued).where(over, ~canceled, ~used_up).values(**_SOLO_AGAIN),
-            _move(queued, TaskStatus.EXPIRED)
+            .values(**WORKER_LOST, **ended),
+            move_from(running, queued).where(over, ~canceled, ~used_up).values(**SOLO_AGAIN),
+            move_from(queued, TaskStatus.EXPIRED)
             .where(t.c.queue_deadline <= now)
-            .values(**_EXPIRED, **ended),
+            .values(**EXPIRED, **ended),
         ]
         with self.database.read() as connection:  # mostly there is nothing to do
             overdue = or_(
@@ -365,16 +351,16 @@ class SqlTaskStore:
         """What every move into a final state sets besides the state."""
         now = self.database.now
         return {
-            **_NO_OWNER,
+            **NO_OWNER,
             "finished_at": now,
             "images_expire_at": now + self._images_keep_s,
             "record_expires_at": now + self._records_keep_s,
         }
 
     def _end(self, connection: Connection, lease: Lease, move: Update) -> None:
-        move = move.where(_held(lease)).values(**self._ended())
+        move = move.where(held(lease)).values(**self._ended())
         if connection.execute(move.returning(t.c.seq)).first() is None:
-            raise _lost(lease)
+            raise lease_lost(lease)
 
 
 def open_store(settings: Settings) -> SqlTaskStore:
@@ -388,108 +374,8 @@ def open_store(settings: Settings) -> SqlTaskStore:
     )
 
 
-def _move(source: TaskStatus, target: TaskStatus) -> Update:
-    """The one way to change a state: from `source` only, and only as `LEGAL_MOVES` says."""
-    if target not in LEGAL_MOVES[source]:
-        raise IllegalMove(f"{source} -> {target}")
-    return update(t).where(t.c.state == source).values(state=target)
-
-
-def _held(lease: Lease) -> ColumnElement[bool]:
-    """The fence: true only while the task runs under this very lease."""
-    return and_(
-        t.c.uid == lease.uid,
-        t.c.state == TaskStatus.RUNNING,
-        t.c.owner == lease.owner,
-        t.c.token == lease.token,
-    )
-
-
-def _lost(lease: Lease) -> LeaseLost:
-    return LeaseLost(f"task {lease.uid} is no longer run by {lease.owner} (token {lease.token})")
-
-
 def _takable(rows: Sequence[Row[Any, Any]], *, solo_allowed: bool) -> list[int]:
     """Sequence numbers that may be claimed together: one solo task, or those before the first."""
     if rows and rows[0].solo:
         return [rows[0].seq] if solo_allowed else []
     return [row.seq for row in itertools.takewhile(lambda row: not row.solo, rows)]
-
-
-def _chunks(uids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (uids[i : i + _UIDS_PER_QUERY] for i in range(0, len(uids), _UIDS_PER_QUERY))
-
-
-def _insert_outputs(connection: Connection, uid: str, outputs: Sequence[TaskOutput]) -> None:
-    rows = [
-        {
-            "task_uid": uid,
-            "image_index": output.image_index,
-            "blob_key": output.blob_key,
-            "sha256": output.sha256,
-            "mime": output.mime,
-            "width_px": output.width_px,
-            "height_px": output.height_px,
-            "size_bytes": output.size_bytes,
-            "seed": output.seed,
-        }
-        for output in outputs
-    ]
-    if rows:
-        connection.execute(insert(task_outputs), rows)
-
-
-def _records(connection: Connection, condition: ColumnElement[bool]) -> dict[str, TaskRecord]:
-    """Uid to record of the tasks that meet `condition`, in the order they were stored."""
-    rows = connection.execute(select(t).where(condition).order_by(t.c.seq)).all()
-    outputs: dict[str, list[TaskOutput]] = {row.uid: [] for row in rows}
-    query = (
-        select(task_outputs)
-        .where(task_outputs.c.task_uid.in_(outputs))
-        .order_by(task_outputs.c.image_index)
-    )
-    for row in connection.execute(query):
-        outputs[row.task_uid].append(
-            TaskOutput(
-                image_index=row.image_index,
-                blob_key=row.blob_key,
-                sha256=row.sha256,
-                mime=row.mime,
-                width_px=row.width_px,
-                height_px=row.height_px,
-                size_bytes=row.size_bytes,
-                seed=row.seed,
-            )
-        )
-    return {row.uid: _record(row, tuple(outputs[row.uid])) for row in rows}
-
-
-def _record(row: Row[*tuple[Any, ...]], outputs: tuple[TaskOutput, ...]) -> TaskRecord:
-    return TaskRecord(
-        uid=row.uid,
-        tenant=row.tenant,
-        action=row.action,
-        status=row.state,
-        params=row.params,
-        inputs=row.inputs,
-        model_key=row.model_key,
-        compat_key=row.compat_key,
-        seed=row.seed,
-        num_images=row.num_images,
-        points=row.points,
-        note=row.note,
-        attempts=row.attempts,
-        max_attempts=row.max_attempts,
-        solo=row.solo,
-        token=row.token,
-        cancel_requested=row.cancel_requested,
-        progress=row.progress,
-        stage=row.stage,
-        error_code=row.error_code,
-        error_text=row.error_text,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        images_expire_at=row.images_expire_at,
-        outputs=outputs,
-    )

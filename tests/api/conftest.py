@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.api.bench import Bench
+from tests.api.supervised import Service
 
 
 @pytest.fixture
@@ -21,3 +23,21 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench = Bench(tmp_path_factory.mktemp("shared"))
     yield bench
     bench.store.close()
+
+
+@pytest.fixture
+def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    services: list[Service] = []
+
+    def make(**changes: Any) -> Service:
+        services.append(Service(tmp_path, **changes))
+        return services[-1]
+
+    yield make
+    for service in services:
+        service.store.close()
+
+
+@pytest.fixture
+def service(make_service: Callable[..., Service]) -> Service:
+    return make_service()

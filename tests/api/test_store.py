@@ -15,11 +15,13 @@ from sqlalchemy import insert, select, text
 
 from api.database import insert_if_absent, open_database
 from api.errors import IllegalMove, StoreUnavailable, TaskStoreError
+from api.moves import move_from
 from api.schema import meta
 from api.settings import Settings
-from api.store import SqlTaskStore, _move, open_store
+from api.store import SqlTaskStore, open_store
 from api.tasks import LEGAL_MOVES, TaskStatus
-from tests.api.store_contract import MakeStore, TaskStoreContract, claimed, new_task, read
+from tests.api.store_contract import TaskStoreContract
+from tests.api.store_contract.stored import MakeStore, claimed, new_task, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,10 +47,10 @@ def test_only_legal_moves_can_be_written():
     for source in TaskStatus:
         for target in TaskStatus:
             if target in LEGAL_MOVES[source]:
-                _move(source, target)
+                move_from(source, target)
             else:
                 with pytest.raises(IllegalMove):
-                    _move(source, target)
+                    move_from(source, target)
 
 
 def test_the_database_knows_only_the_six_states(make_store):
@@ -142,7 +144,7 @@ def test_the_clock_of_the_database_is_unix_time(make_store):
 def test_a_killed_process_loses_no_stored_task(make_store, tmp_path):
     program = (
         "import sys; from api.store import SqlTaskStore\n"
-        "from tests.api.store_contract import new_task\n"
+        "from tests.api.store_contract.stored import new_task\n"
         "store = SqlTaskStore(sys.argv[1])\n"
         "while True:\n"
         "    task = new_task(); store.put(task); print(task.uid, flush=True)\n"

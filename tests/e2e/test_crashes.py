@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.e2e.client import FINAL, PicpikClient, as_png
+from api.settings import Settings
+from api.store import open_store
+from api.tasks import TaskStatus
+from tests.e2e.client import PicpikClient, as_png
 from tests.e2e.conftest import Server
 
 PATIENCE_S = 240
+Start = Callable[[], tuple[Server, PicpikClient]]
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +47,25 @@ def calm(alice: PicpikClient, fields: dict[str, Any]) -> list[Image.Image]:
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[Callable[[], Server]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Starts servers on one data folder; stops what is left of them."""
-    servers: list[Server] = []
+    with ExitStack() as stack:
 
-    def start() -> Server:
-        # A short lease: a killed server's tasks come back when it is over.
-        servers.append(Server(tmp_path, BACKDROP_LEASE_S="5"))
-        return servers[-1]
+        def start_one() -> tuple[Server, PicpikClient]:
+            # A short lease: a killed server's tasks come back when it is over.
+            server = Server(tmp_path, BACKDROP_LEASE_S="5")
+            stack.callback(lambda: server.process.poll() is None and server.stop())
+            client = server.client("alice")
+            stack.enter_context(client.http)
+            return server, client
 
-    yield start
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop()
+        yield start_one
 
 
 def test_a_killed_compute_child_costs_nothing_but_time(
-    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+    start: Start, fields: dict[str, Any], calm: list[Image.Image]
 ) -> None:
-    server = started()
-    client = server.client("alice")
+    server, client = start()
     uid = client.submit(**fields)
     _wait_until_running(client, uid)
     _oldest(server, "api.compute").kill()
@@ -69,56 +73,53 @@ def test_a_killed_compute_child_costs_nothing_but_time(
 
 
 def test_a_killed_supervisor_is_replaced_and_its_task_finishes(
-    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+    start: Start, fields: dict[str, Any], calm: list[Image.Image]
 ) -> None:
-    server = started()
-    client = server.client("alice")
+    server, client = start()
     uid = client.submit(**fields)
     _wait_until_running(client, uid)
     orphan = _oldest(server, "api.compute")
     _oldest(server, "api.supervisor").kill()
-    assert orphan.wait(timeout=10) is None or not orphan.is_running(), "it must die with its parent"
+    orphan.wait(timeout=10)  # it dies with its parent
     _assert_finished_once(client, uid, calm)
 
 
 def test_tasks_survive_the_death_of_the_whole_server(
-    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+    start: Start, fields: dict[str, Any], calm: list[Image.Image]
 ) -> None:
-    server = started()
-    client = server.client("alice")
+    server, client = start()
     running = client.submit(**fields)
     queued = [client.submit(**fields) for _ in range(2)]
     _wait_until_running(client, running)
     os.killpg(server.process.pid, signal.SIGKILL)
     server.process.wait()
 
-    client = started().client("alice")
+    _, client = start()
     for uid in [running, *queued]:
         _assert_finished_once(client, uid, calm)
 
 
 def test_a_task_that_kills_its_child_ends_after_three_starts_and_its_neighbours_finish(
-    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+    start: Start, fields: dict[str, Any], calm: list[Image.Image]
 ) -> None:
-    server = started()
-    client = server.client("alice")
+    server, client = start()
     neighbours = [client.submit(**fields)]
     poison = client.submit(**fields)
     neighbours.append(client.submit(**fields))
 
-    kills = 0
-    killed: set[int] = set()
+    store = open_store(Settings(data_dir=server.folder / "data"))
+    killed_starts: set[int] = set()
     deadline = time.monotonic() + PATIENCE_S
-    while (detail := client.detail(poison))["Status"] not in FINAL:
+    while not (record := store.get(poison)).status.is_final:
         assert time.monotonic() < deadline
-        child = _oldest(server, "api.compute")
-        if detail["Status"] == "Running" and child.pid not in killed:
-            killed.add(child.pid)
-            child.kill()
-            kills += 1
-        time.sleep(0.05)
+        if record.status is TaskStatus.RUNNING and record.attempts not in killed_starts:
+            killed_starts.add(record.attempts)
+            _oldest(server, "api.compute").kill()
+        time.sleep(0.02)
+    store.close()
 
-    assert kills == 3
+    assert killed_starts == {1, 2, 3}
+    detail = client.detail(poison)
     assert detail["Status"] == "Error"
     assert detail["ErrorCode"] == 1205
     assert detail["ImgList"] == []
@@ -127,14 +128,14 @@ def test_a_task_that_kills_its_child_ends_after_three_starts_and_its_neighbours_
 
 
 def test_a_stopped_server_gives_its_task_back_unharmed(
-    started: Callable[[], Server], fields: dict[str, Any], calm: list[Image.Image]
+    start: Start, fields: dict[str, Any], calm: list[Image.Image]
 ) -> None:
-    server = started()
-    client = server.client("alice")
+    server, client = start()
     uid = client.submit(**fields)
     _wait_until_running(client, uid)
     assert server.stop() == 0
-    _assert_finished_once(started().client("alice"), uid, calm)
+    _, client = start()
+    _assert_finished_once(client, uid, calm)
 
 
 def _wait_until_running(client: PicpikClient, uid: str) -> None:

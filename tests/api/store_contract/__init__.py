@@ -1,0 +1,23 @@
+"""What every task store must do; a test class inherits it and gives a `make_store` fixture."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.store import SqlTaskStore
+from tests.api.store_contract.claiming import ClaimingContract
+from tests.api.store_contract.ending import EndingContract
+from tests.api.store_contract.keeping import KeepingContract
+from tests.api.store_contract.leases import LeaseContract
+from tests.api.store_contract.stored import MakeStore
+from tests.api.store_contract.storing import StoringContract
+
+
+class TaskStoreContract(
+    StoringContract, ClaimingContract, LeaseContract, EndingContract, KeepingContract
+):
+    """Inherit and define the fixture `make_store`: opens the same store again and again."""
+
+    @pytest.fixture
+    def store(self, make_store: MakeStore) -> SqlTaskStore:
+        return make_store()

@@ -1,0 +1,70 @@
+"""The supervisor on a full disk, and with a store that is away."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from api import supervisor as supervisor_module
+from api.blobs import DiskFull, LocalBlobs
+from api.errors import StoreUnavailable
+from api.store import SqlTaskStore
+from api.tasks import TaskStatus
+from tests.api.supervised import stand_ins
+
+
+class FullOnce(LocalBlobs):
+    """A disk that is full for the first image."""
+
+    was_full = False
+
+    def put(self, key: str, data: bytes) -> None:
+        if key.startswith("out/") and not self.was_full:
+            self.was_full = True
+            raise DiskFull(f"no room for {key}")
+        super().put(key, data)
+
+
+def test_a_full_disk_delays_a_task_and_does_not_lose_it(service, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "DISK_FULL_DELAY_S", 0.3)
+    uid = service.put(num_images=2, pause_s=0.05)
+
+    with service.supervisor(blobs=FullOnce(service.settings.data_dir / "blobs")):
+        record = service.wait(uid)
+
+    assert (record.status, record.attempts, record.solo) == (TaskStatus.SUCCEEDED, 1, False)
+    assert service.starts(uid) == 2
+
+
+def test_nothing_is_started_without_room_for_its_result(service):
+    class Full(LocalBlobs):
+        def free_bytes(self) -> int:
+            return 1000
+
+    uid = service.put()
+    with service.supervisor(blobs=Full(service.settings.data_dir / "blobs")):
+        service.until(lambda: len(stand_ins()) == 1)
+        time.sleep(0.5)
+
+    assert service.record(uid).attempts == 0
+
+
+def test_a_store_that_is_away_for_a_moment_costs_nothing(service, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "RETRY_S", 0.05)
+    failures = {"claim": 2, "finish": 2, "beat": 1, "sweep": 1, "purge": 1}
+
+    class Flaky(SqlTaskStore):
+        """Each of these methods fails at first, as on a locked database."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if failures.get(name, 0):
+                failures[name] -= 1
+                raise StoreUnavailable(f"{name}: database is locked")
+            return super().__getattribute__(name)
+
+    uid = service.put(num_images=2)
+    with service.supervisor(store=Flaky(service.store.database)):
+        record = service.wait(uid)
+
+    assert (record.status, record.attempts) == (TaskStatus.SUCCEEDED, 1)
+    assert failures["finish"] == 0

@@ -1,0 +1,123 @@
+"""The supervisor's own process: what it is given, how it stops, freezes and dies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from api.settings import Settings
+from api.supervisor import Supervisor
+from api.tasks import Lease, TaskStatus
+from tests.api.store_contract.stored import output
+from tests.api.supervised import ROOT, children_of
+
+
+def test_a_supervisor_imports_no_heavy_library():
+    program = (
+        "import sys, api.supervisor\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'diffusers', 'transformers', 'fastapi', 'scipy'}\n"
+        "sys.exit(f'{heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_settings_reach_a_supervisor_process_whole(tmp_path):
+    settings = Settings(
+        data_dir=tmp_path / "d", lease_s=7.5, devices=["cpu"], keys=[SecretStr("a:secret")]
+    )
+    sent = settings.model_dump_json(exclude={"keys"})
+
+    assert "secret" not in sent
+    received = Settings.model_validate_json(sent)
+    assert received.model_dump(exclude={"keys"}) == settings.model_dump(exclude={"keys"})
+
+
+def test_a_started_supervisor_ends_with_the_process_that_started_it(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from api.settings import Settings\n"
+        "from api.supervisor import start_supervisor\n"
+        "settings = Settings(data_dir=Path(sys.argv[1]), models=Path('none.yaml'))\n"
+        "print(start_supervisor(settings, 'cpu').pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert parent.stdout is not None
+    with parent.stdout as pipe:
+        pid = int(pipe.readline())
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "backdrop.sqlite3").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+    parent.kill()
+    parent.wait()
+
+    while Path(f"/proc/{pid}").exists() and "Z (" not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_stopped_supervisor_gives_its_tasks_back(make_service):
+    service = make_service(lease_s=60)
+    uid = service.put(pause_s=30)
+    with service.supervisor_process() as process:
+        service.until(lambda: service.starts(uid) == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+    record = service.record(uid)
+    assert (record.status, record.attempts, record.solo) == (TaskStatus.QUEUED, 0, False)
+
+
+def test_a_killed_supervisor_loses_no_task(make_service):
+    service = make_service(lease_s=1.0)
+    uid = service.put(num_images=2, pause_s=0.5)
+    with service.supervisor_process() as process:
+        service.until(lambda: len(service.output_files()) == 1)
+        (child,) = children_of(process.pid)
+        process.kill()
+        process.wait()
+        service.until(lambda: not Path(f"/proc/{child}").exists())  # it saw the closed pipe
+
+    with service.supervisor():
+        record = service.wait(uid)
+
+    assert (record.status, record.attempts) == (TaskStatus.SUCCEEDED, 2)
+    assert service.output_files() == [each.blob_key for each in record.outputs]
+
+
+def test_a_frozen_supervisor_cannot_publish_past_its_lease(make_service):
+    service = make_service(lease_s=0.6)
+    uid = service.put(pause_s=0.5)
+    with service.supervisor_process() as frozen:
+        service.wait(uid, TaskStatus.RUNNING)
+        with service.store.database.write():  # not while it holds the lock itself
+            frozen.send_signal(signal.SIGSTOP)
+            service.until(lambda: " T " in Path(f"/proc/{frozen.pid}/stat").read_text())
+        service.until(lambda: service.store.sweep() == [uid])
+        (record,) = service.store.claim(owner="w2", limit=1, lease_s=60, solo_allowed=True)
+        service.store.finish(Lease(uid, "w2", record.token), [output(uid, token=record.token)])
+        published = service.record(uid)
+
+        frozen.send_signal(signal.SIGCONT)
+        after = service.put()
+        service.wait(after)  # it works on, with the old result behind it
+
+        assert service.record(uid) == published
+        kept = service.record(after).outputs[0].blob_key
+        service.until(lambda: service.output_files() == [kept])
+
+
+def test_owners_are_new_for_every_start(service):
+    owners = {
+        Supervisor(service.store, service.blobs, service.settings, "cpu").owner for _ in range(3)
+    }
+
+    assert len(owners) == 3
