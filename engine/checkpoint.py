@@ -92,6 +92,13 @@ def load_checkpoint(model: MainModel, *, device: torch.device, dtype: torch.dtyp
     own_vae = load_vae(folder / "vae", device=device, dtype=dtype)
     shared = model.shared_vae
     vae = load_vae(shared, device=device, dtype=dtype) if shared else own_vae
+    for each in (own_vae, vae):
+        if (each.factor, each.latent_channels) != (own_vae.factor, unet.config.out_channels):
+            raise WeightsUnavailable(
+                f"{folder if each is own_vae else shared}: this VAE has {each.latent_channels}"
+                f" channels and factor {each.factor}, the UNet needs {unet.config.out_channels}"
+                f" channels and factor {own_vae.factor}"
+            )
     unet.to(memory_format=torch.channels_last)
     return Checkpoint(model.name, unet, vae, own_vae, text_encoder, tokenizer, device, dtype)
 

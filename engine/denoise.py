@@ -10,26 +10,19 @@ from engine.lanes import Lane
 from engine.samplers import step_arguments
 
 
-@torch.inference_mode()
-def denoise_step(lanes: Sequence[Lane], *, min_rows: int = 0) -> None:
-    """Advances every lane by one step.
-
-    Args:
-        lanes: lanes with equal `group_key`, none finished.
-        min_rows: pad the forward to at least so many rows (`batch_invariant`): a kernel chosen
-            for another row count may round differently.
-    """
-    for lane, model_output in zip(lanes, predict(lanes, min_rows=min_rows), strict=True):
-        advance(lane, model_output)
-
-
 def rows_of(lane: Lane) -> int:
     """Rows of the forward a lane takes: two with guidance, else one."""
     return 1 if lane.conditioning.guidance_scale == 1 else 2
 
 
+@torch.inference_mode()
 def predict(lanes: Sequence[Lane], *, min_rows: int = 0) -> list[torch.Tensor]:
     """Guided model outputs, float32 (1, C, h, w) a lane, from one UNet forward.
+
+    Args:
+        lanes: lanes with equal `group_key`, none finished.
+        min_rows: pad the forward to at least so many rows (`batch_invariant`): a kernel chosen
+            for another row count may round differently.
 
     Raises:
         torch.OutOfMemoryError: the forward did not fit; no lane was changed.
@@ -59,6 +52,7 @@ def predict(lanes: Sequence[Lane], *, min_rows: int = 0) -> list[torch.Tensor]:
     return _guide(lanes, output.float())
 
 
+@torch.inference_mode()
 def advance(lane: Lane, model_output: torch.Tensor) -> None:
     """One sampler step on the lane's sample, then the kept cells are put back (4 channels)."""
     timesteps = lane.scheduler.timesteps

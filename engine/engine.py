@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from engine.checkpoint import Checkpoint
-from engine.denoise import denoise_step
+from engine.denoise import advance, predict
 from engine.errors import EngineError, GpuOutOfMemory
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone
 from engine.finish import decode_background, finish_image, upscale_latents
 from engine.job import GeneratedImage, GenerationJob
+from engine.lane_queue import LaneQueue
 from engine.lanes import Conditioning, Lane, open_lane
 from engine.model_cache import ModelCache
 from engine.plan import GenerationPlan, plan_job
@@ -83,14 +84,13 @@ class Engine:
             dtype = torch.float32 if self.device.type == "cpu" else torch.float16
         self._models = ModelCache(device=self.device, dtype=dtype, max_models=max_models)
         self._batch_invariant = batch_invariant
-        self._max_lanes = max_lanes
-        self._max_latent_area = MAX_LATENT_AREA.get(self.device.type, MAX_LATENT_AREA["cuda"])
+        self._lanes = LaneQueue(
+            max_lanes=max_lanes,
+            max_latent_area=MAX_LATENT_AREA.get(self.device.type, MAX_LATENT_AREA["cuda"]),
+        )
         self._waiting: deque[GenerationPlan] = deque()
         self._active: dict[str, _ActiveJob] = {}
-        # Lanes in order of arrival; a group's turn comes when it has waited longest.
-        self._lanes: list[Lane] = []
-        self._last_turn: dict[tuple[object, ...], int] = {}
-        self._turn = 0
+        self._memory_is_full = False
 
     @property
     def busy(self) -> bool:
@@ -118,7 +118,7 @@ class Engine:
         known = known or len(waiting) < len(self._waiting)
         self._waiting = deque(waiting)
         self._active.pop(job_id, None)
-        self._lanes = [lane for lane in self._lanes if lane.job_id != job_id]
+        self._lanes.remove_job(job_id)
         return known
 
     def generate(
@@ -154,9 +154,10 @@ class Engine:
     def step(self) -> list[Event]:
         """Admits one waiting job, runs one UNet forward and finishes what it completed."""
         events: list[Event] = []
-        if self._waiting:
+        self._memory_is_full = self._memory_is_full and bool(self._active)
+        if self._waiting and not self._memory_is_full:
             events += self._admit(self._waiting.popleft())
-        group = self._schedule()
+        group = self._lanes.next_group()
         if group:
             events += self._forward(group)
         return events
@@ -172,10 +173,17 @@ class Engine:
                 return self._without_denoising(plan, canvas, canvas.reference)
             active = self._activate(plan, canvas)
             lanes = [self._first_lane(active, index) for index in sorted(active.open_images)]
-        except (EngineError, torch.OutOfMemoryError) as exc:
+        except torch.OutOfMemoryError as exc:
+            if self._active:  # the others fill the memory: wait until they are done
+                self._memory_is_full = True
+                self._waiting.appendleft(plan)
+                return []
             return _all_failed(plan, _as_engine_error(exc))
+        except EngineError as exc:
+            return _all_failed(plan, exc)
         self._active[plan.job.job_id] = active
-        self._lanes += lanes
+        for lane in lanes:
+            self._lanes.add(lane)
         return []
 
     def _activate(self, plan: GenerationPlan, canvas: Canvas) -> _ActiveJob:
@@ -225,45 +233,33 @@ class Engine:
         ]
         return [*events, JobDone(job_id)]
 
-    # --- schedule ---
-
-    def _schedule(self) -> list[Lane]:
-        """The lanes of the next forward: the group that waited longest, oldest lanes first."""
-        groups: dict[tuple[object, ...], list[Lane]] = {}
-        for lane in self._lanes:
-            groups.setdefault(lane.group_key, []).append(lane)
-        if not groups:
-            return []
-        self._last_turn = {key: self._last_turn.get(key, 0) for key in groups}
-        key = min(groups, key=self._last_turn.__getitem__)
-        self._turn += 1
-        self._last_turn[key] = self._turn
-        return groups[key][: self._lanes_per_forward(groups[key][0])]
-
-    def _lanes_per_forward(self, lane: Lane) -> int:
-        return max(1, min(self._max_lanes, self._max_latent_area // lane.latent_area))
-
     # --- forward and advance ---
 
     def _forward(self, lanes: list[Lane]) -> list[Event]:
-        min_rows = 2 * self._lanes_per_forward(lanes[0]) if self._batch_invariant else 0
+        min_rows = 0
+        if self._batch_invariant:
+            min_rows = 2 * self._lanes.lanes_per_forward(lanes[0])
         try:
-            denoise_step(lanes, min_rows=min_rows)
+            outputs = predict(lanes, min_rows=min_rows)
         except torch.OutOfMemoryError as exc:
             return self._after_out_of_memory(lanes, exc)
         events: list[Event] = []
-        for lane in lanes:
+        for lane, output in zip(lanes, outputs, strict=True):
+            advance(lane, output)
             events.append(self._step_done(lane))
             if lane.is_finished:
                 events += self._pass_done(lane)
         return events
 
     def _after_out_of_memory(self, lanes: list[Lane], exc: torch.OutOfMemoryError) -> list[Event]:
-        """Smaller groups from now on; an image that does not fit alone fails."""
+        """A smaller group next time; an image that does not fit alone fails.
+
+        With `batch_invariant` a smaller group is padded to the same rows and would not fit either.
+        """
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(lanes) > 1:
-            self._max_latent_area = (len(lanes) // 2) * lanes[0].latent_area
+        if len(lanes) > 1 and not self._batch_invariant:
+            self._lanes.halve(lanes)
             return []
         return self._close(lanes[0], ImageFailed(*_id(lanes[0]), _as_engine_error(exc)))
 
@@ -277,7 +273,7 @@ class Engine:
         active = self._active[lane.job_id]
         try:
             if lane.pass_index + 1 < len(active.plan.passes):
-                self._lanes[self._lanes.index(lane)] = self._next_lane(active, lane)
+                self._lanes.replace(lane, self._next_lane(active, lane))
                 return []
             background = decode_background(lane.latents, active.vae, active.plan)
             image = finish_image(background, active.canvas, active.plan, lane.image_index)

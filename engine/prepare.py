@@ -63,7 +63,11 @@ def prepare_conditioning(
     checkpoint: Checkpoint,
     vae: LatentCodec,
 ) -> Conditioning:
-    """Everything the job's images share in one pass, encoded at the size of the pass."""
+    """Everything the job's images share in one pass, encoded at the size of the pass.
+
+    The init image is the foreground over the reference, also under its soft edges; without a
+    reference (4 channels only) over the foreground's own colours bled outward.
+    """
     foreground, reference = _at_pass_size(plan, pass_plan, canvas)
     mask = repaint_mask(np.asarray(foreground)[..., 3], plan.info.vae_scale_factor)
     masked_image_latents = None
@@ -94,16 +98,16 @@ def _at_pass_size(
     Padding first keeps the passes aligned: both cover the same padded canvas, whatever remainder
     the exact canvas leaves.
     """
-    factor = plan.info.vae_scale_factor
+    foreground = _fit(foreground_to_srgb(canvas.foreground, plan.job.icc_profile), plan, pass_plan)
+    if canvas.reference is None:
+        return foreground, None
+    return foreground, _fit(canvas.reference, plan, pass_plan)
+
+
+def _fit(image: Image.Image, plan: GenerationPlan, pass_plan: PassPlan) -> Image.Image:
+    padded = pad_to_multiple(image, plan.info.vae_scale_factor)
     size = (pass_plan.width_px, pass_plan.height_px)
-    images = [foreground_to_srgb(canvas.foreground, plan.job.icc_profile), canvas.reference]
-    padded = [image and pad_to_multiple(image, factor) for image in images]
-    foreground, reference = (
-        image.resize(size, Image.Resampling.BICUBIC) if image and image.size != size else image
-        for image in padded
-    )
-    assert foreground is not None
-    return foreground, reference
+    return padded if padded.size == size else padded.resize(size, Image.Resampling.BICUBIC)
 
 
 def _as_batch(image: npt.NDArray[np.float32]) -> torch.Tensor:

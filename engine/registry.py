@@ -20,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from engine.errors import RegistryError, UnknownModel
+from engine.checkpoint_info import read_checkpoint_info
+from engine.errors import RegistryError, UnknownModel, WeightsUnavailable
 from engine.job import Sampler
 
 PACKAGE_PREFIX = "package:"
@@ -134,16 +135,33 @@ def load_registry(path: Path) -> Registry:
     try:
         parsed = _ModelsFile.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as exc:
-        lines = [_readable(path, content, error["loc"], error["msg"]) for error in exc.errors()]
-        raise RegistryError("\n".join(lines)) from exc
+        raise RegistryError("\n".join(_readable_lines(path, content, exc))) from exc
     by_name: dict[str, MainModel] = {}
     for model in parsed.models:
         if model.name in by_name:
             raise RegistryError(f"{path}: models: the name {model.name!r} is used twice")
+        try:
+            read_checkpoint_info(model.path)
+        except WeightsUnavailable as exc:
+            raise RegistryError(f"{path}: models: entry {model.name!r}: path: {exc}") from exc
         by_name[model.name] = model
     if parsed.default_model not in by_name:
         raise RegistryError(f"{path}: default_model: no entry is named {parsed.default_model!r}")
     return Registry(by_name, parsed.default_model)
+
+
+def _readable_lines(path: Path, content: dict[str, object], exc: ValidationError) -> list[str]:
+    """A line for each mistake; of a list and its entries only the entries are told."""
+    errors = exc.errors()
+    deepest = [
+        error
+        for error in errors
+        if not any(
+            other["loc"][: len(error["loc"])] == error["loc"] and other["loc"] != error["loc"]
+            for other in errors
+        )
+    ]
+    return [_readable(path, content, error["loc"], error["msg"]) for error in deepest]
 
 
 def _readable(

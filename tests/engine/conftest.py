@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from engine.engine import Engine
+from engine.job import GenerationJob
 from engine.registry import Registry, load_registry
 from tests.engine.tiny import EPSILON, V_ZERO_SNR, write_registry, write_tiny_model
 
@@ -56,3 +57,15 @@ def product() -> Image.Image:
     shade = np.linspace(90, 220, 128, dtype=np.uint8)[None, :].repeat(128, axis=0)
     rgba = np.dstack([shade, shade // 5, shade // 4, np.asarray(alpha)])
     return Image.fromarray(rgba)
+
+
+@pytest.fixture
+def job(product: Image.Image) -> GenerationJob:
+    return GenerationJob(
+        job_id="job",
+        model_name="nine",
+        foreground=product,
+        prompt="blue sky",
+        seed=40,
+        num_inference_steps=6,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,22 @@ def test_a_mistake_names_file_entry_and_key(
         load_registry(file)
     for word in [str(file), *told]:
         assert word in str(caught.value)
+
+
+def test_one_mistake_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError) as caught:
+        load_registry(_write(tmp_path, GOOD.replace("family: sd1", "family: sd9")))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_folder_without_its_configs_stops_the_start(tmp_path: Path) -> None:
+    copy = tmp_path / "mine"
+    shutil.copytree(
+        PACKAGED_MODELS / "embedded", copy, ignore=shutil.ignore_patterns("*.safetensors")
+    )
+    (copy / "unet" / "config.json").unlink()
+    with pytest.raises(RegistryError, match=r"'A'.*unet/config\.json"):
+        load_registry(_write(tmp_path, GOOD.replace("package:embedded", "mine")))
 
 
 def test_a_name_used_twice_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from engine.checkpoint import Checkpoint, load_checkpoint
 from engine.compose import bleed, compose
-from engine.denoise import denoise_step
+from engine.denoise import advance, predict
 from engine.job import GenerationJob, Sampler
 from engine.lanes import Lane, open_lane
 from engine.plan import GenerationPlan, plan_job
@@ -172,7 +172,7 @@ def _our_latents(
     checkpoint = load_checkpoint(plan.model, device=torch.device("cpu"), dtype=torch.float32)
     lane = _lane(plan, checkpoint)
     while not lane.is_finished:
-        denoise_step([lane])
+        advance(lane, predict([lane])[0])
     return plan, checkpoint, lane.latents
 
 
