@@ -9,7 +9,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from api.blobs import BlobStore
-from api.errors import StoreUnavailable
+from api.errors import QueueFull, ServiceUnavailable, StoreUnavailable
+from api.intake import Intake
 from api.keys import KeyRing
 from api.openapi import docs_page, openapi_of
 from api.responses import Response as WireResponse
@@ -18,11 +19,10 @@ from api.routes import router
 from api.service import Service
 from api.settings import Settings
 from api.store import SqlTaskStore
-from api.submit import RETRY_AFTER_S
 from backdrop import __version__
 from engine.registry import Registry
 
-GATEWAY_FAULT, UNAVAILABLE = 130, 150
+GATEWAY_FAULT = 130
 
 
 def create_app(
@@ -55,6 +55,7 @@ def create_app(
         keys=keys,
         registry=registry,
         urls=ResultUrls(store.secret(), base_url(settings)),
+        intake=Intake(settings),
     )
     app.include_router(router)
     if settings.docs:
@@ -84,8 +85,9 @@ def _refused(_request: Request, exc: Exception) -> Response:
 
 def _unavailable(_request: Request, _exc: Exception) -> Response:
     """The store does not answer a request for an image; `POST /` says so in its own way."""
-    error = WireResponse(RetCode=UNAVAILABLE, Message="The service is busy, try again later")
-    return _error(error, 503, headers={"Retry-After": str(RETRY_AFTER_S)})
+    busy = QueueFull()
+    error = WireResponse(RetCode=ServiceUnavailable.ret_code, Message=busy.message)
+    return _error(error, 503, headers={"Retry-After": str(busy.retry_after_s)})
 
 
 def _crashed(_request: Request, _exc: Exception) -> Response:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from api.durable import make_folder, sync_folder
+from api.durable import make_folder, remove_folder, sync_folder
 from api.settings import Settings
 
 _PART = r"[0-9A-Za-z_-][0-9A-Za-z._-]*"  # no leading dot: neither "..", nor our temporary files
@@ -138,7 +138,7 @@ class LocalBlobs:
                 if folder == self._root:
                     break
                 try:
-                    folder.rmdir()
+                    remove_folder(folder)
                 except FileNotFoundError:
                     continue
                 except OSError:  # not empty

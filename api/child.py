@@ -24,6 +24,12 @@ MAX_RESTART_DELAY_S = 30.0
 COMPUTE_COMMAND = (sys.executable, "-m", "api.compute")
 
 
+def restart_delay_s(failed_starts: int) -> float:
+    """Seconds to wait after a failed start that followed `failed_starts` others."""
+    doublings = min(failed_starts, 10)  # unbounded, it would not fit a float one day
+    return min(MAX_RESTART_DELAY_S, 0.5 * 2.0**doublings)
+
+
 class Gone:
     """Stands in the inbox for the end of a child's messages: it died or was killed."""
 
@@ -39,7 +45,7 @@ class ChildProcess:
     step would keep the supervisor from its heartbeat.
 
     Args:
-        command: program that takes `--fd N`.
+        command: program that takes `--fd N --parent-pid P`.
         inbox: gets (self, message) for each message and at last (self, Gone()).
         num_threads: of the child's CPU kernels.
     """
@@ -51,7 +57,7 @@ class ChildProcess:
             environment = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
             descriptor = theirs.fileno()
             self._process = subprocess.Popen(
-                [*command, "--fd", str(descriptor)],
+                [*command, "--fd", str(descriptor), "--parent-pid", str(os.getpid())],
                 pass_fds=[descriptor],
                 stdin=subprocess.DEVNULL,
                 env=environment,
@@ -117,7 +123,7 @@ class Children:
     """The child at work and, once that one is ready, a warm spare.
 
     Args:
-        command: program that takes `--fd N`.
+        command: program that takes `--fd N --parent-pid P`.
         inbox: gets the messages of all children.
         start: makes a child the worker of the device.
         num_threads: of a child's CPU kernels.
@@ -181,7 +187,7 @@ class Children:
         )
         if not (was_working and self.is_ready):
             # It may never start: an import error, a broken models.yaml, no device.
-            delay_s = min(MAX_RESTART_DELAY_S, 0.5 * 2**self._failed_starts)
+            delay_s = restart_delay_s(self._failed_starts)
             self._failed_starts += 1
             self._spawn_at = time.monotonic() + delay_s
             logger.error("it was not ready yet; the next start is in %.1f s", delay_s)

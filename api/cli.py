@@ -20,6 +20,7 @@ from api.devices import find_devices
 from api.errors import ApiError, TaskStoreError
 from api.generate import job_from_files, write_images
 from api.keys import KeyRing
+from api.process import set_library_environment
 from api.protocol import SAMPLER_NAMES, ResizeModeName
 from api.server import serve as run_server
 from api.server import tell_new_pair
@@ -30,8 +31,6 @@ from api.wire_types import field_path
 from engine.errors import EngineError
 from engine.registry import load_registry
 
-# Nothing is ever fetched or told behind the operator's back; read by the libraries at import.
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 USER_ERROR = 2
 
 app = typer.Typer(
@@ -61,8 +60,7 @@ class UsageFault(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command; what a user can mend ends in one line and status 2."""
-    for name, value in OFFLINE.items():
-        os.environ.setdefault(name, value)
+    set_library_environment()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         app(args=arguments)
@@ -113,7 +111,9 @@ def worker(data_dir: DataDir = None, models: Models = None, device: Device = Non
 @app.command()
 def generate(
     foreground: Annotated[Path, typer.Option(help="The item to keep: a PNG with alpha.")],
-    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path(),
+    output: Annotated[
+        Path, typer.Option(help="Folder of the results; no file is replaced.")
+    ] = Path(),
     prompt: Annotated[list[str] | None, typer.Option(help="What to paint; repeatable.")] = None,
     negative_prompt: Annotated[list[str] | None, typer.Option(help="What to avoid.")] = None,
     reference: Annotated[Path | None, typer.Option(help="A background reference.")] = None,

@@ -1,8 +1,8 @@
 """The compute child: the one process that imports torch and holds a device.
 
-`python -m api.compute --fd N` serves the supervisor at the other end of the socket pair N (see
-`api.messages`). It imports everything heavy at once and then waits for `Start`, so that a spare
-is warm. It keeps nothing that could be lost: it may be killed at any time.
+`python -m api.compute --fd N --parent-pid P` serves the supervisor P at the other end of the socket
+pair N (see `api.messages`). It imports everything heavy at once and then waits for `Start`, so that
+a spare is warm. It keeps nothing that could be lost: it may be killed at any time.
 """
 
 from __future__ import annotations
@@ -14,36 +14,27 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from api.process import die_with_parent
+from api.process import die_with_parent, set_library_environment
 
 logger = logging.getLogger(__name__)
-
-_OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 def main() -> None:
     """Serve one supervisor until it closes the pipe."""
-    die_with_parent(signal.SIGKILL)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="inherited socket to the supervisor")
+    parser.add_argument("--parent-pid", type=int, required=True, help="whose death ends it")
+    arguments = parser.parse_args()
+    die_with_parent(signal.SIGKILL, arguments.parent_pid)
     # Control-C and service managers signal the whole group. The supervisor decides when its child
     # ends; a child that died first would look like a crash.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.dup2(2, 1)  # standard output belongs to `backdrop serve`; stray prints go to the log
-    os.environ.update(_OFFLINE)
+    set_library_environment()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s compute %(levelname)s %(message)s")
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fd", type=int, required=True, help="inherited socket to the supervisor")
-    descriptor = parser.parse_args().fd
-    os.set_inheritable(descriptor, False)  # a helper process must not keep the pipe open
-    connection: Connection = Connection(descriptor)
+    os.set_inheritable(arguments.fd, False)  # a helper process must not keep the pipe open
+    connection: Connection = Connection(arguments.fd)
 
     from api.compute_loop import serve  # imports torch: only now, with the environment set
 

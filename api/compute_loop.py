@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -24,12 +25,18 @@ from api.messages import (
 )
 from api.protocol import GenerateBackgroundsRequest
 from engine.engine import Engine
-from engine.errors import BadImage, EngineError
+from engine.errors import BadImage, EngineError, GpuOutOfMemory, JobError, NonFiniteResult
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone
 from engine.job import GenerationJob
 from engine.registry import load_registry
 
+logger = logging.getLogger(__name__)
+
 _PROGRESS_PERIOD_S = 0.2
+# Those of the others name files of this server, which are no business of a caller.
+_TOLD = (JobError, NonFiniteResult, GpuOutOfMemory)
+WEIGHTS_TEXT = "the model's weights cannot be loaded on this server"
+PARAMETERS_TEXT = "the stored parameters cannot be used by this version of the server"
 
 
 def serve(connection: Connection) -> None:
@@ -101,12 +108,13 @@ class ComputeLoop:
             self._end(message.uid, TASK_IMAGE_UNDECODABLE, str(exc))
             return
         except ValidationError as exc:  # stored by a version with other rules
-            self._end(message.uid, TASK_GENERATION_FAILED, f"stored parameters: {exc}")
+            logger.error("task %s: stored parameters: %s", message.uid, exc)
+            self._end(message.uid, TASK_GENERATION_FAILED, PARAMETERS_TEXT)
             return
         try:
             self._engine.add(job)
         except EngineError as exc:
-            self._end(message.uid, TASK_GENERATION_FAILED, str(exc))
+            self._end(message.uid, TASK_GENERATION_FAILED, error_text(message.uid, exc))
             return
         self._tasks[message.uid] = _Task(num_images=job.num_images)
 
@@ -148,7 +156,7 @@ class ComputeLoop:
             case JobDone(uid):
                 del self._tasks[uid]
                 if task.failures:
-                    self._end(uid, TASK_GENERATION_FAILED, _failures_text(task))
+                    self._end(uid, TASK_GENERATION_FAILED, _failures_text(uid, task))
                 else:
                     self._end(uid, 0, "")
 
@@ -166,8 +174,16 @@ class ComputeLoop:
         self._connection.send(message)
 
 
-def _failures_text(task: _Task) -> str:
+def error_text(uid: str, error: EngineError) -> str:
+    """What the caller of task `uid` is told about `error`; the log is told all."""
+    if isinstance(error, _TOLD):
+        return str(error)
+    logger.error("task %s: %s", uid, error)
+    return WEIGHTS_TEXT
+
+
+def _failures_text(uid: str, task: _Task) -> str:
     return "; ".join(
-        f"image {image_index + 1} of {task.num_images}: {error}"
+        f"image {image_index + 1} of {task.num_images}: {error_text(uid, error)}"
         for image_index, error in sorted(task.failures.items())
     )

@@ -64,6 +64,7 @@ class Database:
 
         Raises:
             StoreUnavailable: the database cannot be reached or read for now.
+            TaskStoreError: it is not this program's: a table or a column is missing.
         """
         with _unavailable_named(), self._engine.begin() as connection:
             yield connection
@@ -74,6 +75,7 @@ class Database:
 
         Raises:
             StoreUnavailable: the database is locked, full or cannot be reached for now.
+            TaskStoreError: it is not this program's: a table or a column is missing.
         """
         with _unavailable_named(), self._write_lock, self._writer.begin() as connection:
             yield connection
@@ -127,7 +129,12 @@ def _unavailable_named() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as cause:
-        raise StoreUnavailable(str(getattr(cause, "orig", cause))) from cause
+        orig = getattr(cause, "orig", cause)
+        # No table, no column, bad SQL: waiting does not help. Locked, full and the like have codes
+        # of their own.
+        if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise TaskStoreError(f"the task store does not fit this program: {orig}") from cause
+        raise StoreUnavailable(str(orig)) from cause
 
 
 def _open_sqlite(url: URL) -> Database:

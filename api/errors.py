@@ -3,6 +3,7 @@
 ::
 
     ApiError
+      ServiceUnavailable        150   our fault
       MissingAction             160
       UnknownAction             161
       MissingSignature          170
@@ -20,6 +21,8 @@
 
 from __future__ import annotations
 
+RETRY_AFTER_S = 5
+
 
 class ApiError(Exception):
     """A request that is answered with a RetCode other than 0.
@@ -34,6 +37,15 @@ class ApiError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class ServiceUnavailable(ApiError):
+    """The request is fine, but this server cannot do it; its log says why."""
+
+    ret_code = 150
+
+    def __init__(self) -> None:
+        super().__init__("The service cannot do this for now, try again later")
 
 
 class MissingAction(ApiError):
@@ -109,7 +121,7 @@ class ModelNotFound(ApiError):
 
 
 class QueueFull(ApiError):
-    """The service takes no more tasks for now.
+    """The service takes no more for now.
 
     Attributes:
         retry_after_s: goes into the Retry-After header.
@@ -117,7 +129,12 @@ class QueueFull(ApiError):
 
     ret_code = 2001
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
+    def __init__(
+        self,
+        message: str = "The service is busy, try again later",
+        *,
+        retry_after_s: int = RETRY_AFTER_S,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

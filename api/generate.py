@@ -61,7 +61,7 @@ def write_images(
 ) -> Iterator[Path | EngineError]:
     """Runs `job` with a progress bar; gives the file or the error of each image as it ends.
 
-    Files are named by their seed.
+    Files are named by their seed: SEED.png, and SEED-1.png and so on where that is taken.
 
     Raises:
         EngineError: the job as a whole cannot be done.
@@ -87,7 +87,16 @@ def write_images(
 
 
 def _write(image: GeneratedImage, folder: Path, settings: Settings) -> Path:
-    path = folder / f"{image.seed}.png"
     parameters = image.parameters if settings.write_parameters else None
-    path.write_bytes(encode_png(image.image, icc_profile=image.icc_profile, parameters=parameters))
-    return path
+    png = encode_png(image.image, icc_profile=image.icc_profile, parameters=parameters)
+    path, number = folder / f"{image.seed}.png", 0
+    while True:
+        try:
+            file = path.open("xb")
+        except FileExistsError:
+            number += 1
+            path = folder / f"{image.seed}-{number}.png"
+        else:
+            with file:
+                file.write(png)
+            return path

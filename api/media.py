@@ -1,7 +1,7 @@
 """Image bytes in and out: Base64, uploaded files to pixels, results to PNG files.
 
 Decoding reads nothing but the bytes it is given, checks the declared size before it decodes, and
-raises `BadImage` whatever is wrong with them.
+raises `BadImage` whatever is wrong with them, and `MemoryError` where this machine is too small.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from api.png import (
     orientation_of,
     read_png,
 )
+from backdrop import __version__
 from engine.color import is_working_profile, to_srgb
 from engine.errors import BadImage
 from engine.job import Sampler
@@ -202,8 +203,7 @@ def _settings(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "Model", get("model_name")
     yield "Denoising strength", None if strength == 1 else strength
     yield "Clip skip", None if clip_skip == 1 else clip_skip
-    version = get("backdrop_version")
-    yield "Version", None if version is None else f"Backdrop {version}"
+    yield "Version", f"Backdrop {__version__}"
 
 
 def _quoted(value: object) -> str:
@@ -214,11 +214,13 @@ def _quoted(value: object) -> str:
 
 @contextmanager
 def _refusing(field: str) -> Iterator[None]:
-    """Turns everything that goes wrong with a file into `BadImage`."""
+    """Turns everything that goes wrong with a file into `BadImage`; no memory is no fault of it."""
     try:
         yield
     except Unusable as exc:
         raise BadImage(str(exc), field=field) from exc
+    except MemoryError:
+        raise
     except Exception as exc:  # decoders raise from OSError to IndexError on hostile files
         raise BadImage("the image cannot be decoded", field=field) from exc
 

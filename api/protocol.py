@@ -19,6 +19,7 @@ from engine.job import SEED_MODULUS, AdapterWeight, GenerationJob, ResizeMode, S
 
 if TYPE_CHECKING:
     from api.media import DecodedImage
+    from engine.plan import GenerationPlan
 
 RANDOM_SEED = -1
 MAX_PROMPT_CHARS = 10_000
@@ -212,7 +213,7 @@ class GenerateBackgroundsRequest(WireModel):
     TranslatePrompts: Bool = Field(
         True,
         description="Translate prompts to English. Not available yet: accepted, without effect, "
-        "and the task's Note says so where a prompt is not English.",
+        "and the task's Note says so where it was asked for or a prompt is not English.",
     )
     BackgroundImage2Image: BackgroundImageParam | None = Field(
         None, description="Background reference; default none."
@@ -295,6 +296,21 @@ class GenerateBackgroundsRequest(WireModel):
                 "Height": self.Height or default_canvas[1],
             }
         )
+
+    def pinned(self, plan: GenerationPlan) -> Self:
+        """The request with the model's defaults written out.
+
+        A task that waits through an edit of models.yaml keeps the steps, sampler and guidance it
+        was accepted and priced with.
+        """
+        settings = {
+            "Steps": plan.num_inference_steps,
+            "Sampler": SAMPLER_NAMES[plan.sampler],
+            "CFGScale": plan.guidance_scale,
+        }
+        inference = self.MainModel.InferenceParams.model_copy(update=settings)
+        main_model = self.MainModel.model_copy(update={"InferenceParams": inference})
+        return self.model_copy(update={"MainModel": main_model})
 
     def stored(self) -> dict[str, Any]:
         """The JSON-ready form a task keeps, without images; it validates to this request again."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.actions import ACTIONS
@@ -28,7 +28,6 @@ from api.rawjson import JsonValue, parse_object, plain
 from api.responses import Response as WireResponse
 from api.service import Service
 from api.signing import signature_name, verify
-from api.submit import RETRY_AFTER_S
 from api.tasks import TaskOutput
 from api.wire_types import validate
 
@@ -49,28 +48,12 @@ TheService = Annotated[Service, Depends(the_service)]
 async def call(request: Request, service: TheService) -> Response:
     """Answers one signed request, whatever its action."""
     try:
-        body = await read_body(request, limit_bytes=service.settings.max_body_bytes)
+        async with service.intake.body(request) as body:
+            return await service.intake.work(partial(answer, service), body)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
-    return await run_in_threadpool(answer, service, body)
-
-
-async def read_body(request: Request, *, limit_bytes: int) -> bytearray:
-    """The request's body.
-
-    Raises:
-        HTTPException: 413 as soon as it is declared or turns out to be larger than the limit.
-    """
-    too_large = HTTPException(413, f"The body is larger than {limit_bytes} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit_bytes:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise too_large
-    return body
+    except QueueFull as exc:
+        return _refusal(exc, {})
 
 
 def answer(service: Service, body: bytes | bytearray) -> Response:
@@ -80,15 +63,13 @@ def answer(service: Service, body: bytes | bytearray) -> Response:
         params = parse_object(body)
         return _json(perform(service, params), params)
     except ApiError as exc:
-        refusal = exc
+        return _refusal(exc, params)
     except StoreUnavailable:
         logger.exception("the task store is unavailable")
-        refusal = QueueFull("The service is busy, try again later", retry_after_s=RETRY_AFTER_S)
-    headers = {}
-    if isinstance(refusal, QueueFull):
-        headers["Retry-After"] = str(refusal.retry_after_s)
-    error = WireResponse(RetCode=refusal.ret_code, Message=refusal.message)
-    return _json(error, params, headers=headers)
+        return _refusal(QueueFull(), params)
+    except MemoryError:
+        logger.exception("not enough memory for a request")
+        return _refusal(QueueFull(), params)
 
 
 def perform(service: Service, params: Mapping[str, JsonValue]) -> WireResponse:
@@ -131,6 +112,14 @@ def _text(params: Mapping[str, JsonValue], name: str, missing: ApiError) -> str:
     if not isinstance(value, str):
         raise MalformedRequest(name, "Input should be a valid string")
     return value
+
+
+def _refusal(refusal: ApiError, params: Mapping[str, JsonValue]) -> JSONResponse:
+    headers = {}
+    if isinstance(refusal, QueueFull):
+        headers["Retry-After"] = str(refusal.retry_after_s)
+    error = WireResponse(RetCode=refusal.ret_code, Message=refusal.message)
+    return _json(error, params, headers=headers)
 
 
 def _json(

@@ -89,6 +89,7 @@ def _partial_index(name: str, *columns: ColumnElement[Any], where: str) -> None:
 
 _c = tasks.c
 _partial_index("tasks_queued", _c.priority.desc(), _c.vtime, _c.seq, where="state = 'queued'")
+_partial_index("tasks_waiting", _c.queue_deadline, where="state = 'queued'")
 _partial_index("tasks_running", _c.lease_until, where="state = 'running'")
 _partial_index("tasks_unfinished", _c.tenant, _c.seq, where="finished_at IS NULL")
 _partial_index("tasks_images", _c.images_expire_at, where="images_expire_at IS NOT NULL")

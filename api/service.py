@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api.blobs import BlobStore
+from api.intake import Intake
 from api.keys import KeyRing
 from api.result_urls import ResultUrls
 from api.settings import Settings
@@ -22,6 +23,7 @@ class Service:
     keys: KeyRing
     registry: Registry
     urls: ResultUrls
+    intake: Intake
 
     def has_room(self) -> bool:
         """Whether free disk space is above the floor for new tasks."""

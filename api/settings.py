@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+import yaml
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -26,7 +28,7 @@ class Settings(BaseSettings):
     `BACKDROP_SETTINGS_FILE` names. Order: arguments, environment, file, default.
     """
 
-    model_config = SettingsConfigDict(env_prefix="BACKDROP_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="BACKDROP_", extra="forbid", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8600, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
@@ -41,6 +43,11 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(64 * 2**20, ge=2**16, description="Larger request bodies get 413.")
+    max_bodies_in_flight_bytes: int = Field(
+        512 * 2**20,
+        ge=2**16,
+        description="While the uploads in flight add up to more, further ones are answered 2001.",
+    )
     max_image_pixels: int = Field(
         64_000_000, ge=64 * 64, description="Declared pixels of an input image; more is refused."
     )
@@ -67,6 +74,9 @@ class Settings(BaseSettings):
         True, description="Write the generation parameters into each PNG's text chunk."
     )
 
+    queue_keep_s: float = Field(
+        24 * 3600, gt=0, description="A task that still waits after this time expires."
+    )
     images_keep_s: float = Field(24 * 3600, gt=0, description="Result images are kept so long.")
     records_keep_s: float = Field(7 * 24 * 3600, gt=0, description="Task records are kept so long.")
     default_size_px: int | None = Field(
@@ -94,6 +104,20 @@ class Settings(BaseSettings):
                 raise ValueError("a key is written PUBLIC:PRIVATE, both not empty")
         return value
 
+    @field_validator("max_bodies_in_flight_bytes")
+    @classmethod
+    def _holds_one_body(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("max_body_bytes", 0):
+            raise ValueError("less than max_body_bytes")
+        return value
+
+    @field_validator("records_keep_s")
+    @classmethod
+    def _outlives_the_images(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("images_keep_s", 0):
+            raise ValueError("less than images_keep_s, but images are found through their record")
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -112,4 +136,11 @@ class Settings(BaseSettings):
             return init_settings, env_settings
         if not Path(named).is_file():
             raise FileNotFoundError(f"BACKDROP_SETTINGS_FILE names {named}, which is not a file")
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=named)
+        try:
+            file_settings = YamlConfigSettingsSource(settings_cls, yaml_file=named)
+        except (yaml.YAMLError, TypeError, ValueError) as exc:
+            raise SettingsError(f"{named}: not a YAML mapping of settings: {exc}") from exc
+        unknown = [str(key) for key in file_settings.yaml_data if key not in cls.model_fields]
+        if unknown:
+            raise SettingsError(f"{named}: there is no setting {', '.join(unknown)}")
+        return init_settings, env_settings, file_settings

@@ -79,7 +79,7 @@ class SqlTaskStore:
         queue_keep_s: float | None = None,
     ) -> None:
         self.database = open_database(database) if isinstance(database, str) else database
-        self._images_keep_s = min(images_keep_s, records_keep_s)
+        self._images_keep_s = images_keep_s
         self._records_keep_s = records_keep_s
         self._max_attempts = max_attempts
         self._queue_keep_s = queue_keep_s
@@ -288,6 +288,7 @@ class SqlTaskStore:
         """See `TaskStore.sweep`."""
         now = self.database.now
         over = t.c.lease_until <= now
+        late = t.c.queue_deadline <= now
         canceled = t.c.cancel_requested
         used_up = t.c.attempts >= t.c.max_attempts
         queued, running = TaskStatus.QUEUED, TaskStatus.RUNNING
@@ -300,16 +301,14 @@ class SqlTaskStore:
             .where(over, ~canceled, used_up)
             .values(**WORKER_LOST, **ended),
             move_from(running, queued).where(over, ~canceled, ~used_up).values(**SOLO_AGAIN),
-            move_from(queued, TaskStatus.EXPIRED)
-            .where(t.c.queue_deadline <= now)
-            .values(**EXPIRED, **ended),
+            move_from(queued, TaskStatus.EXPIRED).where(late).values(**EXPIRED, **ended),
+        ]
+        looks = [  # each is a look into an index of its own
+            select(t.c.seq).where(t.c.state == running, over).limit(1),
+            select(t.c.seq).where(t.c.state == queued, late).limit(1),
         ]
         with self.database.read() as connection:  # mostly there is nothing to do
-            overdue = or_(
-                and_(t.c.state == running, over),
-                and_(t.c.state == queued, t.c.queue_deadline <= now),
-            )
-            if connection.execute(select(t.c.seq).where(overdue).limit(1)).first() is None:
+            if all(connection.execute(look).first() is None for look in looks):
                 return []
         with self.database.write() as connection:
             return [
@@ -371,6 +370,7 @@ def open_store(settings: Settings) -> SqlTaskStore:
         images_keep_s=settings.images_keep_s,
         records_keep_s=settings.records_keep_s,
         max_attempts=settings.max_attempts,
+        queue_keep_s=settings.queue_keep_s,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,17 +11,24 @@ from dataclasses import dataclass
 
 from api.blobs import BlobStore, DiskFull, input_key
 from api.credits import points_of
-from api.errors import MalformedRequest, MissingParameter, ModelNotFound, QueueFull
+from api.errors import (
+    MalformedRequest,
+    MissingParameter,
+    ModelNotFound,
+    QueueFull,
+    ServiceUnavailable,
+)
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
 from api.protocol import WIRE_FIELDS, GenerateBackgroundsRequest
 from api.service import Service
 from api.tasks import NewTask
-from engine.errors import BadImage, JobError, UnknownLora, UnknownModel
+from engine.errors import BadImage, EngineFault, JobError, UnknownLora, UnknownModel
 from engine.plan import GenerationPlan, default_canvas, plan_job
 from engine.registry import Registry
 
+logger = logging.getLogger(__name__)
+
 ACTION = "GenerateBackgrounds"
-RETRY_AFTER_S = 5
 DISK_FULL = "The disk is full, try again later"
 DEEP_FUSION_NOTE = "DeepFusion is not available yet and had no effect."
 TRANSLATION_NOTE = "TranslatePrompts is not available yet: the prompts were used as they are."
@@ -45,8 +53,10 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         MissingParameter: no images were sent.
         MalformedRequest: an image, or the job as a whole, cannot be used.
         ModelNotFound: the main model or a sub-model is not registered.
-        QueueFull: the queue or the disk is full.
+        QueueFull: the queue or the disk is full; told before any image is decoded.
+        ServiceUnavailable: the model is registered, but cannot be used.
     """
+    _require_room(service)
     uid = new_uid()
     inputs = _decode_images(request, max_pixels=service.settings.max_image_pixels)
     resolved = request.resolved(
@@ -54,12 +64,11 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         default_canvas=_canvas_of(inputs.foreground, service.settings.default_size_px),
     )
     plan = _plan(resolved, inputs, uid=uid, registry=service.registry)
-    _require_room(service)
     task = NewTask(
         uid=uid,
         tenant=tenant,
         action=ACTION,
-        params=resolved.stored(),
+        params=resolved.pinned(plan).stored(),
         inputs={role: input_key(uid, role) for role in inputs.files},
         model_key=plan.model_key,
         compat_key=plan.compat_key,
@@ -135,13 +144,16 @@ def _plan(
         raise ModelNotFound(names) from exc
     except JobError as exc:
         raise MalformedRequest(WIRE_FIELDS[exc.field], str(exc)) from exc
+    except EngineFault as exc:
+        logger.exception("a request for the model %r cannot be planned", job.model_name)
+        raise ServiceUnavailable from exc
 
 
 def _require_room(service: Service) -> None:
     if service.store.depth() >= service.settings.max_queued_tasks:
-        raise QueueFull("The queue is full, try again later", retry_after_s=RETRY_AFTER_S)
+        raise QueueFull("The queue is full, try again later")
     if not service.has_room():
-        raise QueueFull(DISK_FULL, retry_after_s=RETRY_AFTER_S)
+        raise QueueFull(DISK_FULL)
 
 
 def _points(plan: GenerationPlan, *, base: float) -> int:
@@ -162,7 +174,9 @@ def _note(request: GenerateBackgroundsRequest) -> str:
     notes = []
     if background is not None and background.DeepFusion:
         notes.append(DEEP_FUSION_NOTE)
-    if request.TranslatePrompts and any(c.isalpha() and not c.isascii() for c in prompts):
+    asked = "TranslatePrompts" in request.model_fields_set and prompts != ""
+    foreign = any(c.isalpha() and not c.isascii() for c in prompts)
+    if request.TranslatePrompts and (asked or foreign):
         notes.append(TRANSLATION_NOTE)
     return " ".join(notes)
 
@@ -176,7 +190,7 @@ def _spooled(blobs: BlobStore, files: Mapping[str, bytes]) -> Iterator[None]:
         yield
     except DiskFull as exc:
         blobs.delete(files)
-        raise QueueFull(DISK_FULL, retry_after_s=RETRY_AFTER_S) from exc
+        raise QueueFull(DISK_FULL) from exc
     except BaseException:
         blobs.delete(files)
         raise

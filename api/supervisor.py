@@ -32,7 +32,7 @@ from api.messages import (
     TaskEnded,
     ToSupervisor,
 )
-from api.process import die_with_parent
+from api.process import die_with_parent, num_cores
 from api.publish import Ending, GiveBack, Publisher, RunningTask
 from api.settings import Settings
 from api.store import open_store
@@ -58,7 +58,7 @@ class Supervisor:
         blobs: likewise.
         settings: of the service.
         device: "cpu", "cuda:0", ...
-        child_command: the compute child's program, which gets `--fd N`.
+        child_command: the compute child's program, which gets `--fd N --parent-pid P`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Supervisor:
                 write_parameters=settings.write_parameters,
                 max_image_pixels=settings.max_image_pixels,
             ),
-            num_threads=_num_cores() if device == "cpu" else 1,
+            num_threads=num_cores() if device == "cpu" else 1,
             warm_spare=settings.warm_spare,
             silence_s=settings.child_silence_s,
         )
@@ -270,7 +270,8 @@ class Supervisor:
             logger.warning("task %s: lease lost, stopping it", uid)
             task = self._tasks[uid]
             self._drop(task)
-            self._publisher.drop_images(task)
+            # Refused, since the lease is lost, and so its images are deleted; tried again if not.
+            self._endings.append((task, GiveBack(crashed=True)))
 
     def _purge(self) -> None:
         while self._publisher.purge(limit=PURGE_LIMIT) == PURGE_LIMIT:
@@ -325,6 +326,7 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     The settings travel through its standard input; keys are left out.
     """
     command = [sys.executable, "-m", "api.supervisor", "--device", device]
+    command += ["--parent-pid", str(os.getpid())]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # its exit code tells why
@@ -332,22 +334,18 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     return process
 
 
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def main() -> None:
-    """`python -m api.supervisor --device D`, settings as JSON on standard input."""
-    die_with_parent(signal.SIGTERM)
+    """`python -m api.supervisor --device D --parent-pid P`, settings as JSON on standard input."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--device", required=True, help='"cpu", "cuda:0", ...')
+    parser.add_argument("--parent-pid", type=int, required=True, help="whose death ends it")
+    arguments = parser.parse_args()
+    die_with_parent(signal.SIGTERM, arguments.parent_pid)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s"
     )
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--device", required=True, help='"cpu", "cuda:0", ...')
-    device = parser.parse_args().device
-    run_supervisor(Settings.model_validate_json(sys.stdin.buffer.read()), device)
+    settings = Settings.model_validate_json(sys.stdin.buffer.read())
+    run_supervisor(settings, arguments.device)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class NewTask:
         uid: 20 characters, unguessable.
         tenant: public key of its owner.
         action: wire name of the action that made it.
-        params: the validated request without images, seed and sizes resolved; JSON-ready.
+        params: the validated request without images, every default written out; JSON-ready.
         inputs: role ("foreground", "reference") to blob key.
         model_key: the checkpoint it needs.
         compat_key: equal for tasks whose images may share a forward (checkpoint and latent size).

@@ -118,7 +118,7 @@ class Scene:
 
 SCENES = (
     Scene(
-        "blue-sky",  # the protocol page's own example
+        "blue-sky",  # the protocol page's own example, with a seed
         ("coffee-cup.png", "lake-pagoda.jpg"),
         {
             "MainModel": {"ModelCode": "PICPIK General", "InferenceParams": {"Steps": 10}},
@@ -131,6 +131,7 @@ SCENES = (
             "PositivePrompts": ["blue sky", "white cloud"],
             "TranslatePrompts": False,
             "TransparentImageIndexList": [0],
+            "Seed": 9,
         },
     ),
     Scene(
@@ -154,15 +155,15 @@ SCENES = (
         },
     ),
     Scene(
-        "podium",
+        "pink-studio",
         ("dahlia.png",),
         {
             "MainModel": {"ModelCode": "PICPIK General", "InferenceParams": {"Steps": 20}},
-            "PositivePrompts": ["teal podium", "peach studio background"],
+            "PositivePrompts": ["pink studio background", "floor", "spotlight"],
             "TransparentForeground": {"ImageIndex": 0, "ResizeMode": "CropAndResize"},
-            "Width": 512,
-            "Height": 512,
-            "Seed": 10,
+            "Width": 600,
+            "Height": 400,
+            "Seed": 1,
         },
     ),
 )

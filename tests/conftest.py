@@ -6,7 +6,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
+from api.process import set_library_environment
+
+set_library_environment()
 
 # No deadline: a shared machine may stall any example. In CI the same examples run every time.
 hypothesis.settings.register_profile(

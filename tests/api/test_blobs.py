@@ -7,12 +7,14 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from api import durable
 from api.blobs import (
     BlobNotFound,
     DiskFull,
@@ -187,6 +189,47 @@ def test_syncs_come_before_and_after_the_rename(blobs, monkeypatch):
     assert calls[:2] == ["sync blobs", "sync a"]  # the entries of the new folders a and b
     assert calls[2].startswith("sync .c.")
     assert calls[3:] == ["rename to c", "sync b"]
+
+
+def test_a_folder_of_another_maker_counts_once_its_entry_is_synced(tmp_path, monkeypatch):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+
+    durable.make_folder(folder)
+    assert synced[-2:] == [tmp_path, tmp_path / "a"]
+    synced.clear()
+    durable.make_folder(folder)
+    assert synced == []
+
+    durable.remove_folder(folder)
+    folder.mkdir()
+    durable.make_folder(folder)
+    assert synced == [tmp_path / "a"]
+
+
+def test_a_thread_waits_for_the_sync_of_a_folder_that_another_makes(tmp_path, monkeypatch):
+    durable.make_folder(tmp_path)
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def slow_sync(_folder: Path) -> None:
+        syncing.set()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(durable, "sync_folder", slow_sync)
+    with ThreadPoolExecutor(2) as pool:
+        maker = pool.submit(durable.make_folder, tmp_path / "a")
+        assert syncing.wait(20)
+        assert (tmp_path / "a").is_dir()
+        finder = pool.submit(durable.make_folder, tmp_path / "a")
+        time.sleep(0.1)
+        finished_early = finder.done()
+        go_on.set()
+        maker.result(20)
+        finder.result(20)
+
+    assert not finished_early
 
 
 def test_a_file_that_cannot_grow_leaves_nothing_behind(tmp_path):

@@ -17,6 +17,8 @@ from PIL import Image
 from api import cli
 from api.database import open_database
 from api.keys import KeyRing
+from api.process import OFFLINE
+from api.settings import Settings
 from tests.api.wire import png, signature
 
 
@@ -140,6 +142,51 @@ def test_a_missing_settings_file_is_named(capsys, monkeypatch):
     assert_one_line(err, "no-such-settings.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("prot: 1\nlease_s: 9\n", ["prot"]),
+        ("- port\n", []),
+        ("port: [\n", []),
+        ("lease_s: soon\n", ["lease_s"]),
+    ],
+)
+def test_a_settings_file_with_a_mistake_is_one_clear_line(
+    capsys, monkeypatch, tmp_path: Path, content, texts
+):
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    monkeypatch.setenv("BACKDROP_SETTINGS_FILE", str(file))
+    status, _, err = run(capsys, "models", "list")
+    assert status == 2
+    assert_one_line(err, *texts, *([] if "soon" in content else [str(file)]))
+
+
+def test_a_settings_file_is_read_below_the_environment(monkeypatch, tmp_path: Path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("lease_s: 9\nmax_attempts: 2\n")
+    monkeypatch.setenv("BACKDROP_SETTINGS_FILE", str(file))
+    monkeypatch.setenv("BACKDROP_MAX_ATTEMPTS", "5")
+    monkeypatch.setenv("BACKDROP_OF_ANOTHER_PROGRAM", "x")
+    settings = Settings()
+    assert (settings.lease_s, settings.max_attempts) == (9, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"IMAGES_KEEP_S": "3600", "RECORDS_KEEP_S": "60"}, "records_keep_s"),
+        ({"MAX_BODIES_IN_FLIGHT_BYTES": "100000"}, "max_bodies_in_flight_bytes"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(capsys, monkeypatch, changes, named):
+    for name, value in changes.items():
+        monkeypatch.setenv(f"BACKDROP_{name}", value)
+    status, _, err = run(capsys, "models", "list")
+    assert status == 2
+    assert_one_line(err, named)
+
+
 def test_models_are_listed(capsys):
     status, out, _ = run(capsys, "models", "list")
     assert status == 0
@@ -156,22 +203,23 @@ def test_a_key_pair_is_added_and_shown_once(capsys, tmp_path: Path):
     database.close()
 
 
-def test_nothing_is_fetched_or_told_unless_the_operator_says_so(capsys, monkeypatch):
-    for name in cli.OFFLINE:
+def test_nothing_is_fetched_or_told_whatever_the_environment_says(capsys, monkeypatch):
+    for name in OFFLINE:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     run(capsys, "models", "list")
-    assert {name: os.environ[name] for name in cli.OFFLINE} == {
-        **cli.OFFLINE,
-        "HF_HUB_OFFLINE": "0",
-    }
+    assert {name: os.environ[name] for name in OFFLINE} == OFFLINE
 
 
 def test_generate_paints_files_around_the_untouched_item(capsys, tmp_path: Path):
     foreground, reference = tmp_path / "item.png", tmp_path / "reference.png"
     foreground.write_bytes(png(64, 64))
     reference.write_bytes(png(90, 50, "RGB"))
+    kept = ("0.png", "0-1.png")
+    (tmp_path / "out").mkdir()
+    for name in kept:
+        (tmp_path / "out" / name).write_bytes(b"an earlier result")
     status, out, err = run(
         capsys,
         *("generate", "--foreground", foreground, "--reference", reference),
@@ -180,7 +228,7 @@ def test_generate_paints_files_around_the_untouched_item(capsys, tmp_path: Path)
         *("--device", "cpu"),
     )
     assert status == 0, err
-    files = [tmp_path / "out" / f"{seed}.png" for seed in (2**31 - 1, 0)]
+    files = [tmp_path / "out" / name for name in ("2147483647.png", "0-2.png")]
     assert sorted(out.splitlines()) == sorted(map(str, files))
     pixels = []
     for file in files:
@@ -190,6 +238,8 @@ def test_generate_paints_files_around_the_untouched_item(capsys, tmp_path: Path)
             assert image.getpixel((32, 32)) == (200, 30, 40)
             pixels.append(image.tobytes())
     assert pixels[0] != pixels[1]
+    for name in kept:
+        assert (tmp_path / "out" / name).read_bytes() == b"an earlier result"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from api.compute_loop import PARAMETERS_TEXT, WEIGHTS_TEXT, error_text
 from api.messages import (
     Add,
     Cancel,
@@ -26,6 +28,14 @@ from api.messages import (
     ToChild,
     ToSupervisor,
 )
+from engine.errors import (
+    BadImage,
+    EngineError,
+    GpuOutOfMemory,
+    IncompatibleAdapter,
+    NonFiniteResult,
+    WeightsUnavailable,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,11 +43,11 @@ ROOT = Path(__file__).resolve().parents[2]
 class Child:
     """A started compute child and this end of its pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, write_parameters: bool = True) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "api.compute", "--fd", str(theirs.fileno())],
+                compute(theirs.fileno(), parent_pid=os.getpid()),
                 pass_fds=[theirs.fileno()],
                 stdout=subprocess.PIPE,
                 cwd=ROOT,
@@ -49,7 +59,7 @@ class Child:
                 models_file=ROOT / "models.yaml",
                 device="cpu",
                 batch_invariant=False,
-                write_parameters=True,
+                write_parameters=write_parameters,
                 max_image_pixels=10_000,
             )
         )
@@ -69,16 +79,24 @@ class Child:
             messages.append(self.receive())
         return messages
 
+    def end(self) -> None:
+        self.connection.close()
+        assert self.process.wait(30) == 0  # a closed pipe is an order, not an error
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout:
+            assert stdout.read() == b""
+
+
+def compute(descriptor: int, *, parent_pid: int) -> list[str]:
+    numbers = ["--fd", str(descriptor), "--parent-pid", str(parent_pid)]
+    return [sys.executable, "-m", "api.compute", *numbers]
+
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
     child = Child()
     yield child
-    child.connection.close()
-    assert child.process.wait(30) == 0  # a closed pipe is an order, not an error
-    assert child.process.stdout is not None
-    with child.process.stdout as stdout:
-        assert stdout.read() == b""
+    child.end()
 
 
 def cut_out(side: int = 64) -> bytes:
@@ -140,6 +158,7 @@ def test_what_cannot_be_run_ends_by_itself_alone(child):
         "good": 0,
     }
     assert all(end.error_text for uid, end in ends.items() if uid != "good")
+    assert ends["other-rules"].error_text == PARAMETERS_TEXT
 
 
 def test_a_canceled_task_ends_at_the_next_step_and_its_neighbour_goes_on(child):
@@ -155,6 +174,41 @@ def test_a_canceled_task_ends_at_the_next_step_and_its_neighbour_goes_on(child):
     ends = [message for message in messages if isinstance(message, TaskEnded)]
     assert [(end.uid, end.error_code) for end in ends] == [("long", 1206), ("short", 0)]
     assert {m.uid for m in messages[messages.index(ends[0]) + 1 :]} == {"short"}
+
+
+def test_parameters_are_not_written_where_that_is_switched_off():
+    child = Child(write_parameters=False)
+    child.send(add("task"))
+    images = [m for m in child.until_end_of("task") if isinstance(m, ImageBytes)]
+    child.end()
+
+    assert len(images) == 2
+    for each in images:
+        with Image.open(io.BytesIO(each.png)) as image:
+            image.load()
+            assert image.text == {}
+
+
+def test_a_child_whose_supervisor_is_dead_already_dies():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = subprocess.Popen(
+            compute(theirs.fileno(), parent_pid=2**22 + 1),  # above every process id
+            pass_fds=[theirs.fileno()],
+            cwd=ROOT,
+        )
+        assert process.wait(30) == -signal.SIGKILL
+
+
+def test_a_caller_is_not_told_where_the_servers_files_lie(caplog):
+    told = [BadImage("opaque", field="foreground"), GpuOutOfMemory("9 GB"), NonFiniteResult("NaN")]
+    assert [error_text("u", error) for error in told] == ["opaque", "9 GB", "NaN"]
+    assert not caplog.text
+
+    for fault in (WeightsUnavailable, IncompatibleAdapter, EngineError):
+        assert error_text("u", fault("/srv/models/x is\nmissing")) == WEIGHTS_TEXT
+        assert "task u: /srv/models/x" in caplog.text
+        caplog.clear()
 
 
 def _opaque() -> bytes:

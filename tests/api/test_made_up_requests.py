@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.protocol import GenerateBackgroundsRequest
 from tests.api.bench import QUERIES, Bench
 from tests.api.wire import assert_refused, generate
 
@@ -76,21 +78,45 @@ made_requests = some(
 
 def assert_lawful(bench: Bench, fields: dict[str, Any]) -> None:
     """The answer to `fields` is a refusal, or a task whose stored form is within every range."""
+    started_at = time.monotonic()
     answer = bench.caller.ask(fields)
+    assert time.monotonic() - started_at < 10
     if answer["RetCode"]:
         assert answer["RetCode"] in (220, 230, 1202), answer
         assert_refused(answer, answer["RetCode"], "[")
         return
     record = bench.record(answer["TaskUID"])
-    params = record.params
-    assert 64 <= params["Width"] <= 2560
-    assert 64 <= params["Height"] <= 2560
-    assert 0 <= params["Seed"] <= 2**31 - 1
-    assert 1 <= params["BatchSize"] == record.num_images <= 16
-    assert params["MainModel"]["ModelCode"] == "PICPIK General"
-    assert 6 <= params["MainModel"]["InferenceParams"].get("Steps", 12) <= 100
-    assert 0 <= params.get("BackgroundImage2Image", {}).get("ReferStrength", 0) <= 1
-    assert params["SubModelList"] == []
+    stored = GenerateBackgroundsRequest.model_validate(record.params)
+    for side in (stored.Width, stored.Height):
+        assert type(side) is int
+        assert 64 <= side <= 2560
+    assert type(stored.Seed) is int
+    assert 0 <= stored.Seed == record.seed <= 2**31 - 1
+    assert 1 <= stored.BatchSize == record.num_images <= 16
+    assert stored.SubModelList == []
+    for flag in (stored.TranslatePrompts, stored.UseMainModelVAE):
+        assert type(flag) is bool
+    for prompts in (stored.PositivePrompts, stored.NegativePrompts):
+        assert all(type(prompt) is str for prompt in prompts)
+        assert sum(map(len, prompts)) <= 10_000
+    assert stored.MainModel.ModelCode == "PICPIK General"
+    inference = stored.MainModel.InferenceParams
+    assert inference.Steps is not None
+    assert 6 <= inference.Steps <= 100
+    assert inference.Sampler in ("Euler", "Euler a", "DPM++ 2M", "DDIM")
+    assert inference.CFGScale is not None
+    assert 1 <= inference.CFGScale <= 30
+    assert inference.ClipSkip is None or 1 <= inference.ClipSkip <= 12
+    assert inference.LoraWeight is None or -1 <= inference.LoraWeight <= 2
+    modes = ("JustResize", "CropAndResize", "ResizeAndFill")
+    assert stored.foreground.ResizeMode in modes
+    assert 0 <= stored.foreground.ImageIndex < len(fields["ImageList"])
+    if stored.BackgroundImage2Image is not None:
+        background = stored.BackgroundImage2Image
+        assert background.ResizeMode in modes
+        assert 0 <= background.ImageIndex < len(fields["ImageList"])
+        assert 0 <= background.ReferStrength <= 1
+        assert type(background.DeepFusion) is bool
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])

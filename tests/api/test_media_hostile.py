@@ -53,6 +53,16 @@ def test_a_truncated_reference_is_refused(format_):
             reference(data[: int(len(data) * share)])
 
 
+@pytest.mark.parametrize("decode", [foreground, reference])
+def test_too_little_memory_is_not_called_a_bad_image(decode, monkeypatch):
+    def exhaust(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("api.media.read_png", exhaust)
+    with pytest.raises(MemoryError):
+        decode(saved(Image.new("RGBA", (8, 8)), "PNG"))
+
+
 def _victims():
     rng = np.random.default_rng(1)
     image = Image.fromarray(rng.integers(0, 256, (9, 12, 4), dtype=np.uint8))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from api import errors
 from api.errors import ApiError
@@ -145,6 +146,15 @@ def test_a_store_that_does_not_answer_asks_to_retry(tmp_path: Path):
         assert response.status_code == 503, response.text
 
 
+def test_a_store_without_its_tables_is_a_fault_and_not_a_busy_moment(bench: Bench):
+    with bench.store.database.write() as connection:
+        connection.execute(text("alter table tasks rename column seed to grain"))
+    response = bench.caller.http.post("/", json=signed(generate()))
+    assert response.status_code == 500
+    assert response.json() == {"RetCode": 130, "Action": "", "Message": "Internal error"}
+    assert bench.files() == []
+
+
 def test_a_crash_tells_nothing_and_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture):
     bench.app.state.service = dataclasses.replace(bench.app.state.service, registry=None)
     response = bench.caller.http.post("/", json=signed({"Action": "ListModels"}))
@@ -165,7 +175,7 @@ def test_every_api_error_has_a_code_of_its_own():
     concrete = subclasses(ApiError) - {ApiError}
     codes = [error.ret_code for error in concrete]
     assert len(set(codes)) == len(codes)
-    assert set(codes) == {160, 161, 170, 171, 172, 220, 230, 1202, 2001}
+    assert set(codes) == {150, 160, 161, 170, 171, 172, 220, 230, 1202, 2001}
     declared = {
         each
         for _, each in inspect.getmembers(errors, inspect.isclass)

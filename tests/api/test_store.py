@@ -6,12 +6,12 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import event, insert, select, text
 
 from api.database import insert_if_absent, open_database
 from api.errors import IllegalMove, StoreUnavailable, TaskStoreError
@@ -221,11 +221,69 @@ def test_an_unsupported_database_is_refused():
 
 
 def test_the_settings_name_the_store(tmp_path):
-    settings = Settings(data_dir=tmp_path / "a?b %41", max_attempts=2)
+    settings = Settings(data_dir=tmp_path / "a?b %41", max_attempts=2, queue_keep_s=0.001)
     store = open_store(settings)
     store.put(new_task("a"))
     store.close()
 
     assert os.listdir(tmp_path) == ["a?b %41"]  # noqa: PTH208
     assert read(store, "a").max_attempts == 2
+    time.sleep(0.005)
+    assert store.sweep() == ["a"]
+    assert read(store, "a").error_code == 1207
     store.close()
+
+
+def statements_of(store: SqlTaskStore, work: Callable[[], object]) -> list[tuple[str, Any]]:
+    """What `work` sends to the database, with the parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.startswith(("BEGIN", "PRAGMA")):
+            sent.append((statement, parameters))
+
+    engine = store.database._engine
+    event.listen(engine, "before_cursor_execute", note)
+    work()
+    event.remove(engine, "before_cursor_execute", note)
+    return sent
+
+
+def test_what_workers_do_all_the_time_never_scans_all_tasks(make_store):
+    store = make_store()
+    _, lease = claimed(store)
+    store.put(new_task())
+    statements = {
+        "look": statements_of(store, store.sweep),
+        "depth": statements_of(store, store.depth),
+        "purge": statements_of(store, store.purge),
+        "claim": statements_of(
+            store,
+            lambda: store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True),
+        ),
+    }
+    store.beat([lease], lease_s=-1, progress={})
+    statements["sweep"] = statements_of(store, store.sweep)
+    counts = [len(statements[work]) for work in ("look", "depth", "purge", "claim", "sweep")]
+    assert counts == [2, 1, 4, 5, 5]
+    scans = set()
+    for work, sent in statements.items():
+        for statement, parameters in sent:
+            with store.database.read() as connection:
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                scans |= {(work, row.detail) for row in plan if "SCAN tasks" in row.detail}
+    assert scans == {  # these indexes hold queued tasks only, the first in the order of claiming
+        ("claim", "SCAN tasks USING INDEX tasks_queued"),
+        ("depth", "SCAN tasks USING COVERING INDEX tasks_waiting"),
+    }
+
+
+def test_a_missing_column_is_not_waited_for(make_store):
+    store = make_store()
+    with store.database.write() as connection:
+        connection.execute(text("alter table tasks rename column seed to grain"))
+
+    with pytest.raises(TaskStoreError, match="seed") as caught:
+        store.put(new_task())
+
+    assert not isinstance(caught.value, StoreUnavailable)

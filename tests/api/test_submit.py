@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from api import submit
+from api import media, submit
 from api.blobs import DiskFull, LocalBlobs
 from api.protocol import WIRE_FIELDS, GenerateBackgroundsRequest
-from engine.errors import JobError, UnknownLora, UnknownModel
+from engine.errors import JobError, UnknownLora, UnknownModel, WeightsUnavailable
 from tests.api.bench import Bench
 from tests.api.wire import as_base64, assert_refused, checked, generate, png, signed, subclasses
 
@@ -34,6 +34,11 @@ def test_an_accepted_task_is_stored_with_its_images(bench: Bench):
     assert record.model_key == "PICPIK General"
     assert record.params["MainModel"]["ModelCode"] == "PICPIK General"
     assert (record.params["Width"], record.params["Height"]) == (70, 65)
+    assert record.params["MainModel"]["InferenceParams"] == {
+        "Steps": 12,
+        "Sampler": "Euler",
+        "CFGScale": 7.5,
+    }, "the model's defaults are written out: a later models.yaml changes no accepted task"
     assert "ImageList" not in record.params
     assert bench.blobs.get(record.inputs["foreground"]) == png()
     assert record.inputs.keys() == {"foreground"}
@@ -87,6 +92,8 @@ def test_points_grow_with_the_batch_but_not_with_what_has_no_effect(bench: Bench
         ({"PositivePrompts": ["蓝天"]}, submit.TRANSLATION_NOTE),
         ({"NegativePrompts": ["текст"]}, submit.TRANSLATION_NOTE),
         ({"PositivePrompts": ["蓝天"], "TranslatePrompts": False}, ""),
+        ({"TranslatePrompts": True}, submit.TRANSLATION_NOTE),
+        ({"TranslatePrompts": True, "PositivePrompts": []}, ""),
         ({"PositivePrompts": ["blue sky \u2013 50 \u00b0 \U0001f600"]}, ""),
     ],
 )
@@ -188,6 +195,39 @@ def test_a_full_queue_asks_to_retry(tmp_path: Path):
     assert response.status_code == 200
     assert int(response.headers["retry-after"]) > 0
     assert bench.files() == files
+
+
+def test_a_full_queue_is_told_before_any_image_is_decoded(tmp_path: Path):
+    bench = Bench(tmp_path, max_queued_tasks=1)
+    bench.submit()
+    assert_refused(bench.caller.ask(generate(ImageList=[PIXELLESS])), 2001)
+
+
+def test_weights_that_are_gone_are_ours_to_mend(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(*_: object) -> None:
+        raise WeightsUnavailable("/srv/models/unet: no such file")
+
+    monkeypatch.setattr(submit, "plan_job", refuse)
+    answer = bench.caller.ask(generate())
+    assert_refused(answer, 150)
+    assert "/srv" not in answer["Message"]
+    assert "/srv/models/unet" in caplog.text
+    assert bench.files() == []
+
+
+def test_an_image_this_machine_has_no_memory_for_asks_to_retry(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    def exhaust(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(media, "read_png", exhaust)
+    response = bench.caller.http.post("/", json=signed(generate()))
+    assert_refused(checked(response.json()), 2001)
+    assert int(response.headers["retry-after"]) > 0
+    assert bench.files() == []
 
 
 def test_too_little_disk_space_asks_to_retry(tmp_path: Path):

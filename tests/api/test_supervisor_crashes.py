@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from api.child import restart_delay_s
 from api.tasks import TaskStatus
 from tests.api.supervised import stand_ins
 
@@ -87,6 +88,11 @@ def test_an_idle_child_may_be_silent(make_service):
         children = stand_ins()
         time.sleep(2.3)
         assert stand_ins() == children
+
+
+def test_the_wait_for_a_next_start_is_bounded_however_often_it_failed():
+    assert [restart_delay_s(failed) for failed in (0, 1, 2)] == [0.5, 1.0, 2.0]
+    assert restart_delay_s(100_000) == 30.0
 
 
 def test_a_child_that_never_starts_is_not_started_in_a_loop(service, caplog):

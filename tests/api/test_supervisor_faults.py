@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from sqlalchemy import update
+
 from api import supervisor as supervisor_module
 from api.blobs import DiskFull, LocalBlobs
 from api.errors import StoreUnavailable
+from api.schema import tasks
 from api.store import SqlTaskStore
-from api.tasks import TaskStatus
+from api.tasks import TaskRecord, TaskStatus
 from tests.api.supervised import stand_ins
 
 
@@ -47,6 +50,29 @@ def test_nothing_is_started_without_room_for_its_result(service):
         time.sleep(0.5)
 
     assert service.record(uid).attempts == 0
+
+
+def test_the_images_of_a_lost_lease_go_also_when_the_store_is_away(service, monkeypatch):
+    monkeypatch.setattr(supervisor_module, "RETRY_S", 0.05)
+    failures = []
+
+    class AwayForOneLook(SqlTaskStore):
+        def get(self, uid: str) -> TaskRecord | None:
+            if not failures:
+                failures.append(uid)
+                raise StoreUnavailable("database is locked")
+            return super().get(uid)
+
+    uid = service.put(num_images=3, pause_s=0.5)
+    with service.supervisor(store=AwayForOneLook(service.store.database)):
+        service.until(lambda: bool(service.output_files()))
+        with service.store.database.write() as connection:
+            theirs = {"owner": "another", "lease_until": time.time() + 60}
+            connection.execute(update(tasks).values(**theirs))
+        service.until(lambda: failures == [uid] and not service.output_files())
+
+    assert service.record(uid).status is TaskStatus.RUNNING
+    assert not service.output_files()
 
 
 def test_a_store_that_is_away_for_a_moment_costs_nothing(service, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -59,9 +61,41 @@ def test_a_started_supervisor_ends_with_the_process_that_started_it(tmp_path):
     parent.kill()
     parent.wait()
 
-    while Path(f"/proc/{pid}").exists() and "Z (" not in Path(f"/proc/{pid}/stat").read_text():
+    while not has_ended(pid):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_supervisor_does_not_outlive_a_parent_that_dies_at_once(tmp_path):
+    program = (
+        "import os, sys; from pathlib import Path; from api.settings import Settings\n"
+        "from api.supervisor import start_supervisor\n"
+        "print(start_supervisor(Settings(data_dir=Path(sys.argv[1])), 'cpu').pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert parent.stdout is not None
+    with parent.stdout as pipe:
+        pid = int(pipe.readline())
+    parent.wait()
+    deadline = time.monotonic() + 20
+    try:
+        while not has_ended(pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone or waits to be reaped."""
+    try:
+        return "Z (" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_a_stopped_supervisor_gives_its_tasks_back(make_service):

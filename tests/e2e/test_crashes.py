@@ -69,7 +69,7 @@ def test_a_killed_compute_child_costs_nothing_but_time(
     uid = client.submit(**fields)
     _wait_until_running(client, uid)
     _oldest(server, "api.compute").kill()
-    _assert_finished_once(client, uid, calm)
+    _assert_finished_once(server, client, uid, calm)
 
 
 def test_a_killed_supervisor_is_replaced_and_its_task_finishes(
@@ -81,7 +81,7 @@ def test_a_killed_supervisor_is_replaced_and_its_task_finishes(
     orphan = _oldest(server, "api.compute")
     _oldest(server, "api.supervisor").kill()
     orphan.wait(timeout=10)  # it dies with its parent
-    _assert_finished_once(client, uid, calm)
+    _assert_finished_once(server, client, uid, calm)
 
 
 def test_tasks_survive_the_death_of_the_whole_server(
@@ -94,9 +94,32 @@ def test_tasks_survive_the_death_of_the_whole_server(
     os.killpg(server.process.pid, signal.SIGKILL)
     server.process.wait()
 
-    _, client = start()
+    server, client = start()
     for uid in [running, *queued]:
-        _assert_finished_once(client, uid, calm)
+        _assert_finished_once(server, client, uid, calm)
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["with a task running", "at its start"])
+def test_nothing_outlives_the_main_process_and_its_tasks_finish_after_a_restart(
+    start: Start, fields: dict[str, Any], calm: list[Image.Image], busy: bool
+) -> None:
+    server, client = start()
+    if busy:
+        uid = client.submit(**fields)
+        _wait_until_running(client, uid)
+    else:
+        _oldest(server, "api.supervisor")  # it runs, and is still importing its libraries
+    server.process.kill()
+    server.process.wait()
+    deadline = time.monotonic() + 30
+    while left := _session(server):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+    server, client = start()
+    if not busy:
+        uid = client.submit(**fields)
+    _assert_finished_once(server, client, uid, calm)
 
 
 def test_a_task_that_kills_its_child_ends_after_three_starts_and_its_neighbours_finish(
@@ -124,7 +147,7 @@ def test_a_task_that_kills_its_child_ends_after_three_starts_and_its_neighbours_
     assert detail["ErrorCode"] == 1205
     assert detail["ImgList"] == []
     for uid in neighbours:
-        _assert_finished_once(client, uid, calm)
+        _assert_finished_once(server, client, uid, calm)
 
 
 def test_a_stopped_server_gives_its_task_back_unharmed(
@@ -134,8 +157,8 @@ def test_a_stopped_server_gives_its_task_back_unharmed(
     uid = client.submit(**fields)
     _wait_until_running(client, uid)
     assert server.stop() == 0
-    _, client = start()
-    _assert_finished_once(client, uid, calm)
+    server, client = start()
+    _assert_finished_once(server, client, uid, calm)
 
 
 def _wait_until_running(client: PicpikClient, uid: str) -> None:
@@ -161,6 +184,20 @@ def _oldest(server: Server, module: str) -> psutil.Process:
     raise AssertionError(f"no process runs {module}")
 
 
+def _session(server: Server) -> list[psutil.Process]:
+    """What is left of the processes that the server and its own ones started."""
+    return [
+        process for process in psutil.process_iter() if _session_of(process) == server.process.pid
+    ]
+
+
+def _session_of(process: psutil.Process) -> int | None:
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return None
+
+
 def _runs(process: psutil.Process, module: str) -> bool:
     try:
         return module in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
@@ -168,11 +205,22 @@ def _runs(process: psutil.Process, module: str) -> bool:
         return False
 
 
-def _assert_finished_once(client: PicpikClient, uid: str, expected: list[Image.Image]) -> None:
+def _assert_finished_once(
+    server: Server, client: PicpikClient, uid: str, expected: list[Image.Image]
+) -> None:
     """Finished, every image published exactly once, and the same as in a calm run (law 3)."""
     detail = client.wait(uid, timeout_s=PATIENCE_S)
     assert detail["Status"] == "Finished", detail
     assert len(set(detail["ImgList"])) == len(expected)
+    store = open_store(Settings(data_dir=server.folder / "data"))
+    record = store.get(uid)
+    store.close()
+    assert record is not None
+    blobs = server.folder / "data" / "blobs"
+    files = {str(path.relative_to(blobs)) for path in blobs.glob(f"out/*/{uid}/**/*.*")}
+    assert files == {output.blob_key for output in record.outputs}, "an attempt left its images"
+    assert {Path(file).parent.name for file in files} == {f"t{record.token}"}
+    assert len(files) == len(expected)
     for url, other in zip(detail["ImgList"], expected, strict=True):
         difference = np.abs(np.asarray(client.download(url), int) - np.asarray(other, int))
         assert difference.max() <= 1
