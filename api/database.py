@@ -92,7 +92,8 @@ def open_database(url: str | URL) -> Database:
 
     Raises:
         ValueError: not a URL of a supported database.
-        TaskStoreError: the tables were made by a later version of this program.
+        TaskStoreError: the tables were made by a later version of this program, or the file is
+            damaged or no database.
         StoreUnavailable: the database cannot be reached.
     """
     url = make_url(url)
@@ -135,6 +136,10 @@ def _unavailable_named() -> Iterator[None]:
         if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise TaskStoreError(f"the task store does not fit this program: {orig}") from cause
         raise StoreUnavailable(str(orig)) from cause
+    except exc.IntegrityError:
+        raise  # the caller's to name: what it wrote is there already
+    except exc.DatabaseError as cause:
+        raise TaskStoreError(f"the task store is damaged: {cause.orig}") from cause
 
 
 def _open_sqlite(url: URL) -> Database:

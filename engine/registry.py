@@ -127,7 +127,7 @@ def load_registry(path: Path) -> Registry:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise RegistryError(f"{path}: cannot be read ({exc.strerror})") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
         reason = " ".join(str(exc).split())
         raise RegistryError(f"{path}: not valid YAML ({reason})") from exc
     if not isinstance(content, dict):

@@ -287,3 +287,9 @@ def test_a_missing_column_is_not_waited_for(make_store):
         store.put(new_task())
 
     assert not isinstance(caught.value, StoreUnavailable)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "tasks.sqlite3").write_bytes(b"no database at all" * 500)
+    with pytest.raises(TaskStoreError, match="not a database"):
+        open_database(f"sqlite:///{tmp_path / 'tasks.sqlite3'}")

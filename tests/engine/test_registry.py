@@ -54,6 +54,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("default_model: A", "fallback: A", ["fallback"]),
         ("models:", "models: 3\nold:", ["models"]),
         ("models:", "models: [", ["YAML"]),
+        ("models:", f"models: {'[' * 5000}", ["YAML"]),
     ],
 )
 def test_a_mistake_names_file_entry_and_key(
