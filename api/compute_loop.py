@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import cast
 
+import torch
 from pydantic import ValidationError
 
 from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED, TASK_IMAGE_UNDECODABLE
@@ -49,6 +50,7 @@ def serve(connection: Connection) -> None:
     """
     start = connection.recv()
     assert isinstance(start, Start)
+    torch.zeros(1, device=start.device)  # a device that does not work is not ready
     engine = Engine(
         load_registry(start.models_file),
         device=start.device,

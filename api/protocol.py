@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RANDOM_SEED = -1
 MAX_PROMPT_CHARS = 10_000
+PROMPT_SEPARATOR = ", "
 MAX_TASK_UIDS = 1_000
 
 SAMPLERS: Mapping[str, Sampler] = {
@@ -80,7 +81,7 @@ def _available_sampler(name: str) -> str:
 
 
 def _bounded_prompts(prompts: list[str]) -> list[str]:
-    if sum(map(len, prompts)) > MAX_PROMPT_CHARS:
+    if len(PROMPT_SEPARATOR.join(prompts)) > MAX_PROMPT_CHARS:
         raise ValueError(f"more than {MAX_PROMPT_CHARS} characters in all")
     return prompts
 
@@ -335,8 +336,8 @@ class GenerateBackgroundsRequest(WireModel):
             job_id=job_id,
             model_name=self.MainModel.ModelCode,
             foreground=foreground.image,
-            prompt=", ".join(self.PositivePrompts),
-            negative_prompt=", ".join(self.NegativePrompts),
+            prompt=PROMPT_SEPARATOR.join(self.PositivePrompts),
+            negative_prompt=PROMPT_SEPARATOR.join(self.NegativePrompts),
             reference=None if reference is None else reference.image,
             strength=1.0 if background is None else 1.0 - background.ReferStrength,
             foreground_resize_mode=_RESIZE_MODES[self.foreground.ResizeMode],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from api.blobs import BlobStore
 from api.intake import Intake
 from api.keys import KeyRing
+from api.process import num_cores
 from api.result_urls import ResultUrls
 from api.settings import Settings
 from api.tasks import TaskStore
@@ -15,7 +17,12 @@ from engine.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of a running API process; the same for every request."""
+    """The parts of a running API process; the same for every request.
+
+    Attributes:
+        decoding: held while images are decoded. The size of a file says little of what its
+            pixels take: 8 kB may hold 64 million of them, hence as many at once as cores.
+    """
 
     settings: Settings
     store: TaskStore
@@ -24,6 +31,9 @@ class Service:
     registry: Registry
     urls: ResultUrls
     intake: Intake
+    decoding: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
+    )
 
     def has_room(self) -> bool:
         """Whether free disk space is above the floor for new tasks."""

@@ -58,18 +58,14 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
     """
     _require_room(service)
     uid = new_uid()
-    inputs = _decode_images(request, max_pixels=service.settings.max_image_pixels)
-    resolved = request.resolved(
-        default_model=service.registry.default_model,
-        default_canvas=_canvas_of(inputs.foreground, service.settings.default_size_px),
-    )
-    plan = _plan(resolved, inputs, uid=uid, registry=service.registry)
+    with service.decoding:
+        files, resolved, plan = _accept(service, request, uid)
     task = NewTask(
         uid=uid,
         tenant=tenant,
         action=ACTION,
         params=resolved.pinned(plan).stored(),
-        inputs={role: input_key(uid, role) for role in inputs.files},
+        inputs={role: input_key(uid, role) for role in files},
         model_key=plan.model_key,
         compat_key=plan.compat_key,
         seed=plan.seeds[0],
@@ -77,9 +73,22 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         points=_points(plan, base=service.settings.points_per_megapixel_step),
         note=_note(resolved),
     )
-    with _spooled(service.blobs, {task.inputs[role]: data for role, data in inputs.files.items()}):
+    with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
         service.store.put(task)
     return uid
+
+
+def _accept(
+    service: Service, request: GenerateBackgroundsRequest, uid: str
+) -> tuple[dict[str, bytes], GenerateBackgroundsRequest, GenerationPlan]:
+    """Decodes and plans: the files to keep, the resolved request, the plan."""
+    inputs = _decode_images(request, max_pixels=service.settings.max_image_pixels)
+    resolved = request.resolved(
+        default_model=service.registry.default_model,
+        default_canvas=_canvas_of(inputs.foreground, service.settings.default_size_px),
+    )
+    plan = _plan(resolved, inputs, uid=uid, registry=service.registry)
+    return inputs.files, resolved, plan
 
 
 def new_uid() -> str:

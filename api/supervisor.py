@@ -46,7 +46,7 @@ MAX_BEAT_PERIOD_S = 1.0  # progress is stored and a cancel seen at least so ofte
 PURGE_PERIOD_S = 60.0
 PURGE_LIMIT = 500
 RETRY_S = 1.0  # after the store or the disk did not answer
-DISK_FULL_DELAY_S = 30.0
+STORAGE_DELAY_S = 30.0
 RESERVE_BYTES = 64 * 2**20  # with less free space no task is started
 
 
@@ -178,9 +178,8 @@ class Supervisor:
         except (BlobError, KeyError):
             ended = TaskEnded(record.uid, TASK_IMAGE_UNDECODABLE, "an input image is missing")
             self._endings.append((task, ended))
-        except OSError:
-            logger.exception("cannot read the inputs of task %s", record.uid)
-            self._endings.append((task, GiveBack(crashed=True, delay_s=RETRY_S)))
+        except OSError as exc:
+            self._pause(task, f"cannot read its inputs: {exc}")
         else:
             self._tasks[record.uid] = task
             self._children.send(message)
@@ -226,16 +225,22 @@ class Supervisor:
     def _write_image(self, task: RunningTask, image: ImageBytes) -> None:
         try:
             self._publisher.write_image(task, image)
-        except DiskFull as exc:
-            # Not the task's fault, and it may well succeed once there is room.
-            logger.warning("task %s: %s, pausing", task.uid, exc)
-            self._claim_at = time.monotonic() + DISK_FULL_DELAY_S
+        except (OSError, DiskFull) as exc:
             self._drop(task)
-            self._endings.append((task, GiveBack(crashed=False, delay_s=DISK_FULL_DELAY_S)))
-        except (OSError, BlobError):
+            self._pause(task, f"cannot write its image: {exc}")
+        except BlobError:
             logger.exception("cannot write an image of task %s", task.uid)
             self._drop(task)
             self._endings.append((task, GiveBack(crashed=True, delay_s=RETRY_S)))
+
+    def _pause(self, task: RunningTask, reason: str) -> None:
+        """Give a task back without using a start up, and claim nothing for a while.
+
+        The storage's fault is not the task's, which may well succeed once it is mended.
+        """
+        logger.warning("task %s: %s, pausing", task.uid, reason)
+        self._claim_at = time.monotonic() + STORAGE_DELAY_S
+        self._endings.append((task, GiveBack(crashed=False, delay_s=STORAGE_DELAY_S)))
 
     def _cancel(self, task: RunningTask) -> None:
         if not task.cancel_sent:

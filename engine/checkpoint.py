@@ -80,9 +80,7 @@ def load_checkpoint(model: MainModel, *, device: torch.device, dtype: torch.dtyp
     )
     text_encoder = _load(
         folder / "text_encoder",
-        lambda path: CLIPTextModel.from_pretrained(
-            path, dtype=dtype, local_files_only=True, use_safetensors=True
-        ),
+        lambda path: _load_text_encoder(path, dtype),
         device,
     )
     tokenizer = _load(
@@ -101,6 +99,20 @@ def load_checkpoint(model: MainModel, *, device: torch.device, dtype: torch.dtyp
             )
     unet.to(memory_format=torch.channels_last)
     return Checkpoint(model.name, unet, vae, own_vae, text_encoder, tokenizer, device, dtype)
+
+
+def _load_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
+    text_encoder, report = CLIPTextModel.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    if missing := sorted(report["missing_keys"]):
+        # transformers would go on with random values in their place.
+        raise WeightsUnavailable(f"{folder}: the weight {missing[0]!r} is missing")
+    return text_encoder
 
 
 def load_vae(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LatentCodec:

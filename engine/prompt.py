@@ -32,16 +32,15 @@ def encode_prompts(
     """
     token_lists = [_tokens(text, tokenizer) for text in (prompt, negative_prompt)]
     num_chunks = max(1, *(-(-len(tokens) // _chunk_length(tokenizer)) for tokens in token_lists))
-    prompt_embeds, negative_prompt_embeds = (
-        torch.cat(
-            [
-                _encode_chunk(chunk, text_encoder, clip_skip)
-                for chunk in _chunks(tokens, num_chunks, tokenizer)
-            ],
-            dim=1,
-        )
-        for tokens in token_lists
-    )
+    encoded: dict[tuple[int, ...], torch.Tensor] = {}  # a long prompt's negative repeats one chunk
+    embeds = []
+    for tokens in token_lists:
+        chunks = _chunks(tokens, num_chunks, tokenizer)
+        for chunk in chunks:
+            if chunk not in encoded:
+                encoded[chunk] = _encode_chunk(chunk, text_encoder, clip_skip)
+        embeds.append(torch.cat([encoded[chunk] for chunk in chunks], dim=1))
+    prompt_embeds, negative_prompt_embeds = embeds
     return prompt_embeds, negative_prompt_embeds
 
 
@@ -50,24 +49,27 @@ def _chunk_length(tokenizer: CLIPTokenizer) -> int:
 
 
 def _tokens(text: str, tokenizer: CLIPTokenizer) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+    # Special tokens written out in a prompt are text: "<|endoftext|>" must not end it.
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+    return list(encoded.input_ids)
 
 
-def _chunks(tokens: list[int], num_chunks: int, tokenizer: CLIPTokenizer) -> list[torch.Tensor]:
-    """int64 (1, 77) each: start, up to 75 tokens, end, padding."""
+def _chunks(tokens: list[int], num_chunks: int, tokenizer: CLIPTokenizer) -> list[tuple[int, ...]]:
+    """77 token ids each: start, up to 75 tokens, end, padding."""
     length = _chunk_length(tokenizer)
     chunks = []
     for index in range(num_chunks):
         part = tokens[index * length : (index + 1) * length]
         padding = [tokenizer.pad_token_id] * (length - len(part))
-        ids = [tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *padding]
-        chunks.append(torch.tensor([ids], dtype=torch.int64))
+        chunks.append((tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *padding))
     return chunks
 
 
 def _encode_chunk(
-    input_ids: torch.Tensor, text_encoder: CLIPTextModel, clip_skip: int
+    chunk: tuple[int, ...], text_encoder: CLIPTextModel, clip_skip: int
 ) -> torch.Tensor:
+    """(1, 77, D)."""
+    input_ids = torch.tensor([chunk], dtype=torch.int64)
     output = text_encoder(
         input_ids.to(text_encoder.device), output_hidden_states=clip_skip > 1, return_dict=True
     )

@@ -323,3 +323,8 @@ def test_task_ids_are_a_bounded_list_of_strings(uids: object):
 def test_a_single_task_id_is_a_string():
     with pytest.raises(MalformedRequest, match="TaskUID"):
         validate(GetGenerateTaskDetailRequest, {"TaskUID": ["x"]})
+
+
+def test_empty_prompts_count_with_what_joins_them():
+    with pytest.raises(MalformedRequest, match=r"PositivePrompts.*10000"):
+        parse(PositivePrompts=[""] * 6_000)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import Any
 
+import pytest
 from sqlalchemy import update
 
 from api import supervisor as supervisor_module
@@ -16,23 +18,26 @@ from api.tasks import TaskRecord, TaskStatus
 from tests.api.supervised import stand_ins
 
 
-class FullOnce(LocalBlobs):
-    """A disk that is full for the first image."""
+class FailsOnce(LocalBlobs):
+    """A disk that does not take the first image."""
 
-    was_full = False
+    error: Exception
+    has_failed = False
 
     def put(self, key: str, data: bytes) -> None:
-        if key.startswith("out/") and not self.was_full:
-            self.was_full = True
-            raise DiskFull(f"no room for {key}")
+        if key.startswith("out/") and not self.has_failed:
+            self.has_failed = True
+            raise self.error
         super().put(key, data)
 
 
-def test_a_full_disk_delays_a_task_and_does_not_lose_it(service, monkeypatch):
-    monkeypatch.setattr(supervisor_module, "DISK_FULL_DELAY_S", 0.3)
+@pytest.mark.parametrize("error", [DiskFull("no room"), OSError(errno.EIO, "Input/output error")])
+def test_a_fault_of_the_disk_delays_a_task_and_costs_no_start(service, monkeypatch, error):
+    monkeypatch.setattr(FailsOnce, "error", error, raising=False)
+    monkeypatch.setattr(supervisor_module, "STORAGE_DELAY_S", 0.3)
     uid = service.put(num_images=2, pause_s=0.05)
 
-    with service.supervisor(blobs=FullOnce(service.settings.data_dir / "blobs")):
+    with service.supervisor(blobs=FailsOnce(service.settings.data_dir / "blobs")):
         record = service.wait(uid)
 
     assert (record.status, record.attempts, record.solo) == (TaskStatus.SUCCEEDED, 1, False)

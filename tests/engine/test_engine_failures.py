@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderTiny
+from safetensors.torch import load_file, save_file
 
 from engine.engine import Engine
 from engine.errors import GpuOutOfMemory, NonFiniteResult, UnknownModel, WeightsUnavailable
@@ -94,6 +95,18 @@ def test_a_shared_vae_that_does_not_fit_is_named(tmp_path: Path, job: Generation
     ).save_pretrained(tmp_path / "small")
     engine = Engine(write_registry(tmp_path, nine={"shared_vae": "small"}))
     with pytest.raises(WeightsUnavailable, match=r"small: .*factor 4"):
+        engine.generate(job)
+
+
+def test_a_missing_weight_is_named_and_never_made_up(tmp_path: Path, job: GenerationJob) -> None:
+    write_tiny_model(tmp_path / "nine", in_channels=9, scheduler=EPSILON)
+    file = tmp_path / "nine" / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    lost = next(name for name in weights if name.endswith("mlp.fc1.weight"))
+    del weights[lost]
+    save_file(weights, file, metadata={"format": "pt"})
+    engine = Engine(write_registry(tmp_path, nine={}))
+    with pytest.raises(WeightsUnavailable, match=r"text_encoder: .*mlp\.fc1\.weight"):
         engine.generate(job)
 
 

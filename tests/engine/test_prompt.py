@@ -7,7 +7,7 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline
 
 from engine.checkpoint import Checkpoint, load_checkpoint
-from engine.prompt import encode_prompts
+from engine.prompt import _tokens, encode_prompts
 from engine.registry import PACKAGED_MODELS, Registry
 
 LONG = ", ".join(["blue sky with white clouds over a sandy beach"] * 30)
@@ -74,12 +74,17 @@ def test_any_text_can_be_embedded(checkpoint: Checkpoint, text: str) -> None:
     assert embeds.isfinite().all()
 
 
-@pytest.mark.parametrize("text", ["蓝天", "é", "🌤"])
+@pytest.mark.parametrize("text", ["蓝天", "é", "🌤", "<|endoftext|>", "<|startoftext|>"])
 def test_no_visible_text_vanishes(checkpoint: Checkpoint, text: str) -> None:
     """The tokenizer holds the whole byte alphabet: an unknown letter is no end of text."""
-    ids = checkpoint.tokenizer(text, add_special_tokens=False).input_ids
+    with_text, _ = _encode(checkpoint, f"blue {text} night", "")
+    without, _ = _encode(checkpoint, "blue", "")
+    cut_off, _ = _encode(checkpoint, "blue  night", "")
+    assert not torch.equal(with_text, without)
+    assert not torch.equal(with_text, cut_off)
+    ids = _tokens(text, checkpoint.tokenizer)
     assert ids
-    assert checkpoint.tokenizer.eos_token_id not in ids
+    assert not {checkpoint.tokenizer.eos_token_id, checkpoint.tokenizer.bos_token_id} & set(ids)
 
 
 def _encode(
