@@ -1,0 +1,164 @@
+"""Trains the denoiser and its text encoder on encoded scenes; resumes where it stopped.
+
+    python -m scripts.train_embedded.train_unet --work DIR --minutes 110
+    python -m scripts.train_embedded.train_unet --work DIR --minutes 60 --anneal
+
+The learning rate is constant, so that a sitting can be of any length; the last one anneals it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+from transformers import CLIPTokenizer
+
+from scripts.train_embedded.checkpoint import TrainingState
+from scripts.train_embedded.latent_data import LatentBatch, LatentData
+from scripts.train_embedded.tokenizer import train_tokenizer
+from scripts.train_embedded.unet_model import (
+    new_text_encoder,
+    new_unet,
+    noise_schedule,
+    start_from,
+)
+from scripts.train_embedded.words import caption
+
+BATCH_SIZE = 16
+CAPTION_DROPOUT = 0.1
+EMA_DECAY = 0.9995
+MIN_SNR_GAMMA = 5.0
+# v-prediction's min-SNR weight is zero at zero SNR, where the first of few sampling steps starts.
+MIN_WEIGHT = 0.1
+SAVE_EVERY_S = 420
+
+
+def main() -> None:
+    """Command line; see the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("training"))
+    parser.add_argument("--minutes", type=float, default=110)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--anneal", action="store_true", help="cosine to zero over this sitting")
+    parser.add_argument("--start", type=Path, help="model folder of the same shape to begin with")
+    options = parser.parse_args()
+    folder: Path = options.work / "unet"
+    folder.mkdir(parents=True, exist_ok=True)
+    data, tokenizer = load_data(options.work)
+    state = new_state(tokenizer, options.learning_rate)
+    if (folder / "state.pt").exists():
+        state.load(folder / "state.pt")
+    else:
+        if options.start:
+            start_from(
+                options.start, state.modules["unet"], state.modules["text_encoder"], tokenizer
+            )
+            state.ema = [weight.detach().clone() for weight in state.parameters]
+    train(state, data, tokenizer, options, folder)
+
+
+def load_data(work: Path) -> tuple[LatentData, CLIPTokenizer]:
+    """Latents and tokenizer; the first call trains the tokenizer and fixes the latents' scale."""
+    folder = work / "unet"
+    settings = folder / "settings.json"
+    scale = json.loads(settings.read_text())["scaling_factor"] if settings.exists() else None
+    data = LatentData(work, scaling_factor=scale)
+    if scale is None:
+        rng = np.random.default_rng(0)
+        words = [caption(rng, r.phrases, r.time_of_day) for r in data.records for _ in range(2)]
+        train_tokenizer(words, vocab_size=1100).save_pretrained(folder / "tokenizer")
+        settings.write_text(json.dumps({"scaling_factor": data.scaling_factor}))
+    return data, CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+
+def new_state(tokenizer: CLIPTokenizer, learning_rate: float) -> TrainingState:
+    """Fresh modules and their optimiser."""
+    torch.manual_seed(0)
+    unet = new_unet(9).to(memory_format=torch.channels_last)
+    modules = {"unet": unet, "text_encoder": new_text_encoder(tokenizer)}
+    weights = [weight for module in modules.values() for weight in module.parameters()]
+    optimizer = torch.optim.AdamW(
+        weights, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2, fused=True
+    )
+    return TrainingState(modules, optimizer)
+
+
+def train(
+    state: TrainingState,
+    data: LatentData,
+    tokenizer: CLIPTokenizer,
+    options: argparse.Namespace,
+    folder: Path,
+) -> None:
+    """One sitting."""
+    schedule = noise_schedule()
+    rng = np.random.default_rng((3, state.step))
+    torch.manual_seed(state.step)
+    for module in state.modules.values():
+        module.train()
+    began, before, saved, first = time.monotonic(), state.minutes, time.monotonic(), state.step
+    losses: list[float] = []
+    while (elapsed := (time.monotonic() - began) / 60) < options.minutes:
+        rate = options.learning_rate * min(1.0, (state.step - first + 1) / 200)
+        if options.anneal:
+            rate *= 0.5 + 0.5 * math.cos(math.pi * elapsed / options.minutes)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        batch = data.batch(rng, BATCH_SIZE, dropout=CAPTION_DROPOUT)
+        loss, plain = denoising_loss(state, batch, tokenizer, schedule)
+        state.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.parameters, 1.0)
+        state.optimizer.step()
+        state.step += 1
+        state.minutes = before + elapsed
+        state.update_ema(EMA_DECAY)
+        losses.append(plain)
+        if state.step % 100 == 0:
+            entry = {
+                "step": state.step,
+                "minutes": round(state.minutes, 1),
+                "loss": round(float(np.mean(losses)), 4),
+                "learning_rate": float(f"{rate:.2e}"),
+            }
+            with (folder / "log.jsonl").open("a") as lines:
+                lines.write(json.dumps(entry) + "\n")
+            print(entry, flush=True)
+            losses.clear()
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            state.save(folder / "state.pt")
+            saved = time.monotonic()
+    state.save(folder / "state.pt")
+
+
+def denoising_loss(
+    state: TrainingState, batch: LatentBatch, tokenizer: CLIPTokenizer, schedule: DDIMScheduler
+) -> tuple[torch.Tensor, float]:
+    """Min-SNR weighted v-prediction loss (arXiv 2303.09556) and its unweighted value."""
+    latents = batch.image_latents
+    timesteps = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
+    noise = torch.randn_like(latents)
+    noisy = schedule.add_noise(latents, noise, timesteps)
+    target = schedule.get_velocity(latents, noise, timesteps)
+    tokens = tokenizer(
+        batch.captions, padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
+    prompt_embeds = state.modules["text_encoder"](tokens).last_hidden_state
+    inputs = torch.cat([noisy, batch.repaint_mask, batch.masked_image_latents], dim=1)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    output = state.modules["unet"](inputs, timesteps, prompt_embeds).sample
+    errors = (output - target).square().mean((1, 2, 3))
+    alphas = schedule.alphas_cumprod[timesteps]
+    snr = alphas / (1 - alphas)
+    weights = (snr.clamp(max=MIN_SNR_GAMMA) / (snr + 1)).clamp(min=MIN_WEIGHT)
+    return (errors * weights).mean() / weights.mean(), errors.mean().item()
+
+
+if __name__ == "__main__":
+    main()
