@@ -1,0 +1,1 @@
+"""Measures a model through the product's engine, on seeds no training has seen."""
