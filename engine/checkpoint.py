@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from engine.errors import GpuOutOfMemory, WeightsUnavailable
+from engine.adapters.host import AdapterHost
+from engine.checkpoint_info import CheckpointInfo, read_config, text_encoder_folders
+from engine.clip_tokenizer import clip_tokenizer
+from engine.component import Component
+from engine.components import OpenCheckpoint, open_checkpoint
+from engine.errors import WeightsUnavailable
+from engine.families import Family
 from engine.registry import MainModel
 from engine.vae import LatentCodec
 
-T = TypeVar("T")
-
-_VAE_CLASSES: dict[str, Any] = {
-    "AutoencoderKL": AutoencoderKL,
-    "AutoencoderTiny": AutoencoderTiny,
-}
+TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +31,28 @@ class Checkpoint:
 
     Attributes:
         name: of the registry entry.
+        family: sd1, sd2 or sdxl.
         unet: denoiser with 4 or 9 input channels.
         vae: the codec jobs of this entry use by default.
-        own_vae: the checkpoint's own codec (the same object when the entry names no other).
-        text_encoder: CLIP text model.
-        tokenizer: its tokenizer.
+        own_vae: the checkpoint's own codec; the same object when the entry names no other, or the
+            checkpoint has none.
+        text_encoders: CLIP text models; SDXL has two, CLIP-L first.
+        tokenizers: theirs, in the same order.
         device: where the modules live.
-        dtype: of UNet and text encoder.
+        dtype: of UNet and text encoders.
+        adapters: LoRAs of this checkpoint, loaded as jobs ask for them.
     """
 
     name: str
+    family: Family
     unet: UNet2DConditionModel
     vae: LatentCodec
     own_vae: LatentCodec
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    text_encoders: tuple[TextEncoder, ...]
+    tokenizers: tuple[CLIPTokenizer, ...]
     device: torch.device
     dtype: torch.dtype
+    adapters: AdapterHost
 
     @property
     def needs_masked_image(self) -> bool:
@@ -58,99 +60,92 @@ class Checkpoint:
         return int(self.unet.config.in_channels) == 9
 
 
+def text_body(text_encoder: TextEncoder) -> Any:
+    """The module with `embeddings`, `encoder` and `final_layer_norm`.
+
+    transformers 5 flattened `CLIPTextModel` to be that module; the variant with a projection
+    still wraps one.
+    """
+    return getattr(text_encoder, "text_model", text_encoder)
+
+
 def load_checkpoint(model: MainModel, *, device: torch.device, dtype: torch.dtype) -> Checkpoint:
-    """Loads a diffusers folder from local files only.
+    """Loads a diffusers folder or a single file, from local files only.
+
+    Names and shapes of every part are compared before the first byte of weights is read.
 
     Raises:
         WeightsUnavailable: a file is missing, truncated or does not fit its config.
         GpuOutOfMemory: the device cannot hold the model.
     """
-    # Both libraries warn about harmless details of valid folders on every load.
+    # Both libraries warn about harmless details of valid configs on every load.
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    diffusers_logging.disable_progress_bar()
-    folder = model.path
-    unet = _load(
-        folder / "unet",
-        lambda path: UNet2DConditionModel.from_pretrained(
-            path, dtype=dtype, local_files_only=True, use_safetensors=True
-        ),
-        device,
+    info = model.checkpoint_info
+    parts = open_checkpoint(model)
+    for component in parts.components:
+        component.check()
+    check_vaes(model, parts)
+    tokenizers = tuple(
+        load_tokenizer(info.config_folder / folder.replace("text_encoder", "tokenizer"))
+        for folder in text_encoder_folders(info.family)
     )
-    text_encoder = _load(
-        folder / "text_encoder",
-        lambda path: _load_text_encoder(path, dtype),
-        device,
+    unet = parts.unet.load(device, dtype).to(memory_format=torch.channels_last)
+    text_encoders = tuple(component.load(device, dtype) for component in parts.text_encoders)
+    own_vae, shared_vae = (
+        None if component is None else LatentCodec(component.load(device, dtype))
+        for component in (parts.own_vae, parts.shared_vae)
     )
-    tokenizer = _load(
-        folder / "tokenizer",
-        lambda path: CLIPTokenizer.from_pretrained(path, local_files_only=True),
-    )
-    own_vae = load_vae(folder / "vae", device=device, dtype=dtype)
-    shared = model.shared_vae
-    vae = load_vae(shared, device=device, dtype=dtype) if shared else own_vae
-    for each in (own_vae, vae):
-        if (each.factor, each.latent_channels) != (own_vae.factor, unet.config.out_channels):
-            raise WeightsUnavailable(
-                f"{folder if each is own_vae else shared}: this VAE has {each.latent_channels}"
-                f" channels and factor {each.factor}, the UNet needs {unet.config.out_channels}"
-                f" channels and factor {own_vae.factor}"
-            )
-    unet.to(memory_format=torch.channels_last)
-    return Checkpoint(model.name, unet, vae, own_vae, text_encoder, tokenizer, device, dtype)
-
-
-def _load_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
-    text_encoder, report = CLIPTextModel.from_pretrained(
-        folder,
+    vae = shared_vae or own_vae
+    assert vae is not None, "check_vaes has seen one"
+    return Checkpoint(
+        name=model.name,
+        family=info.family,
+        unet=unet,
+        vae=vae,
+        own_vae=own_vae or vae,
+        text_encoders=text_encoders,
+        tokenizers=tokenizers,
+        device=device,
         dtype=dtype,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
+        adapters=AdapterHost(unet, text_encoders),
     )
-    if missing := sorted(report["missing_keys"]):
-        # transformers would go on with random values in their place.
-        raise WeightsUnavailable(f"{folder}: the weight {missing[0]!r} is missing")
-    return text_encoder
 
 
-def load_vae(folder: Path, *, device: torch.device, dtype: torch.dtype) -> LatentCodec:
-    """Loads a VAE folder by the class its config names.
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer of a folder; CLIP's own with the folder's padding where it holds none.
 
     Raises:
-        WeightsUnavailable: as `load_checkpoint`.
+        WeightsUnavailable: its files are broken.
     """
-    config_file = folder / "config.json"
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        return clip_tokenizer(str(read_config(folder / "tokenizer_config.json")["pad_token"]))
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        vae_class = _VAE_CLASSES[config["_class_name"]]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        known = ", ".join(_VAE_CLASSES)
-        raise WeightsUnavailable(f"{config_file}: names none of {known}") from exc
-    if config.get("force_upcast"):
-        dtype = torch.float32
-    module = _load(
-        folder,
-        lambda path: vae_class.from_pretrained(
-            path, dtype=dtype, local_files_only=True, use_safetensors=True
-        ),
-        device,
-    )
-    return LatentCodec(module)
-
-
-def _load(folder: Path, load: Callable[[Path], T], device: torch.device | None = None) -> T:
-    """Runs one library loader and turns whatever it raises into one line that names the folder."""
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise WeightsUnavailable(f"{folder}: cannot be read")
-    try:
-        loaded = load(folder)
-        if device is not None:
-            loaded.to(device).eval().requires_grad_(False)  # type: ignore[attr-defined]
-    except torch.OutOfMemoryError as exc:
-        raise GpuOutOfMemory(f"{folder}: does not fit into the device's memory") from exc
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as exc:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as exc:
+        # The tokenizer library raises bare Exceptions.
         reason = str(exc).strip().partition("\n")[0]
         raise WeightsUnavailable(f"{folder}: cannot be loaded: {reason}") from exc
-    return loaded
+
+
+def check_vaes(model: MainModel, parts: OpenCheckpoint) -> None:
+    """There must be a VAE, and every one must speak the UNet's latents.
+
+    Raises:
+        WeightsUnavailable: there is none, or one has other channels or another factor.
+    """
+    if parts.own_vae is None and parts.shared_vae is None:
+        raise WeightsUnavailable(f"{model.path}: holds no VAE: name one as shared_vae")
+    for component in filter(None, (parts.own_vae, parts.shared_vae)):
+        _check_vae(component, parts.unet, model.checkpoint_info)
+
+
+def _check_vae(vae: Component, unet: Component, info: CheckpointInfo) -> None:
+    config = vae.module.config
+    factor = 2 ** (len(config.block_out_channels) - 1)
+    channels = unet.module.config.out_channels
+    if (factor, config.latent_channels) != (info.vae_scale_factor, channels):
+        raise WeightsUnavailable(
+            f"{vae.weights.path}: this VAE has {config.latent_channels} channels and factor"
+            f" {factor}, the UNet needs {channels} channels and factor {info.vae_scale_factor}"
+        )

@@ -19,7 +19,7 @@ class LatentCodec:
     """
 
     def __init__(self, module: Any) -> None:
-        self._module = module
+        self.module = module
         config = module.config
         self._scale = float(config.scaling_factor)
         self._shift = float(getattr(config, "shift_factor", None) or 0.0)
@@ -30,7 +30,7 @@ class LatentCodec:
     @torch.inference_mode()
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] -> float32 (B, C, H/factor, W/factor), near unit variance."""
-        encoded = self._module.encode(image.to(self._module.device, self.dtype))
+        encoded = self.module.encode(image.to(self.module.device, self.dtype))
         raw: torch.Tensor = (
             encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         )
@@ -39,6 +39,6 @@ class LatentCodec:
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """float32 (B, C, h, w) -> float32 (B, 3, h*factor, w*factor), about [-1, 1]."""
-        raw = latents.to(self._module.device) / self._scale + self._shift
-        image: torch.Tensor = self._module.decode(raw.to(self.dtype)).sample
+        raw = latents.to(self.module.device) / self._scale + self._shift
+        image: torch.Tensor = self.module.decode(raw.to(self.dtype)).sample
         return image.float()

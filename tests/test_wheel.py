@@ -56,6 +56,13 @@ def test_a_wheel_carries_every_file_of_the_embedded_model(installed: Path, root:
     assert folder / "unet" / "diffusion_pytorch_model.safetensors" in shipped
 
 
+def test_a_wheel_carries_the_configs_of_every_family(installed: Path, root: Path) -> None:
+    folder = Path("engine", "configs")
+    shipped = {path.relative_to(installed) for path in (installed / folder).rglob("*")}
+    assert shipped == {path.relative_to(root) for path in (root / folder).rglob("*")}
+    assert folder / "clip_merges.txt.gz" in shipped
+
+
 def test_a_wheel_carries_nothing_but_the_packages(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
     assert names == {"api", "backdrop", "engine"} | {n for n in names if n.endswith(".dist-info")}
