@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+from engine.adapters.rows import AdapterSet
 from engine.lanes import Lane
 from engine.samplers import step_arguments
 
@@ -27,28 +29,18 @@ def predict(lanes: Sequence[Lane], *, min_rows: int = 0) -> list[torch.Tensor]:
     Raises:
         torch.OutOfMemoryError: the forward did not fit; no lane was changed.
     """
-    unet, dtype = lanes[0].checkpoint.unet, lanes[0].checkpoint.dtype
-    samples: list[torch.Tensor] = []
-    timesteps: list[torch.Tensor] = []
-    embeds: list[torch.Tensor] = []
-    for lane in lanes:
-        timestep = lane.scheduler.timesteps[lane.step_index]
-        sample = _unet_input(lane, timestep)
-        conditioning = lane.conditioning
-        if conditioning.guidance_scale != 1:
-            samples.append(sample)
-            timesteps.append(timestep)
-            embeds.append(conditioning.negative_prompt_embeds)
-        samples.append(sample)
-        timesteps.append(timestep)
-        embeds.append(conditioning.prompt_embeds)
-    padding = max(0, min_rows - len(samples))
-    output = unet(
-        torch.cat(samples + samples[:1] * padding).to(dtype, memory_format=torch.channels_last),
-        torch.stack(timesteps + timesteps[:1] * padding).to(samples[0].device, torch.float32),
-        encoder_hidden_states=torch.cat(embeds + embeds[:1] * padding),
-        return_dict=False,
-    )[0]
+    checkpoint = lanes[0].checkpoint
+    rows = [row for lane in lanes for row in _rows(lane)]
+    rows += rows[:1] * (min_rows - len(rows))
+    sample = torch.cat([row.sample for row in rows])
+    with checkpoint.adapters.unet_rows([row.adapters for row in rows]):
+        output = checkpoint.unet(
+            sample.to(checkpoint.dtype, memory_format=torch.channels_last),
+            torch.stack([row.timestep for row in rows]).to(sample.device, torch.float32),
+            encoder_hidden_states=torch.cat([row.prompt_embeds for row in rows]),
+            added_cond_kwargs=_added_conditions(rows),
+            return_dict=False,
+        )[0]
     return _guide(lanes, output.float())
 
 
@@ -66,6 +58,50 @@ def advance(lane: Lane, model_output: torch.Tensor) -> None:
     lane.step_index += 1
     if not lane.checkpoint.needs_masked_image:
         lane.latents = _blend_kept_cells(lane)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of a forward.
+
+    Attributes:
+        sample: float32 (1, C, h, w), C channels in all that the UNet takes.
+        timestep: no dimensions.
+        prompt_embeds: (1, S, D).
+        pooled_prompt_embeds: (1, P) for SDXL, else None.
+        time_ids: float32 (1, 6) for SDXL, else None.
+        adapters: LoRAs with their weights.
+    """
+
+    sample: torch.Tensor
+    timestep: torch.Tensor
+    prompt_embeds: torch.Tensor
+    pooled_prompt_embeds: torch.Tensor | None
+    time_ids: torch.Tensor | None
+    adapters: AdapterSet
+
+
+def _rows(lane: Lane) -> list[_Row]:
+    """The lane's `rows_of` rows, the unconditional one first."""
+    timestep = lane.scheduler.timesteps[lane.step_index]
+    sample = _unet_input(lane, timestep)
+    told = lane.conditioning
+    prompts = [(told.prompt_embeds, told.pooled_prompt_embeds)]
+    if told.guidance_scale != 1:
+        prompts.insert(0, (told.negative_prompt_embeds, told.negative_pooled_prompt_embeds))
+    return [
+        _Row(sample, timestep, embeds, pooled, told.time_ids, told.adapters)
+        for embeds, pooled in prompts
+    ]
+
+
+def _added_conditions(rows: Sequence[_Row]) -> dict[str, torch.Tensor] | None:
+    """What an SDXL UNet is told beside timestep and prompt; None for the other families."""
+    pooled = [row.pooled_prompt_embeds for row in rows if row.pooled_prompt_embeds is not None]
+    time_ids = [row.time_ids for row in rows if row.time_ids is not None]
+    if not pooled:
+        return None
+    return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(time_ids)}
 
 
 def _unet_input(lane: Lane, timestep: torch.Tensor) -> torch.Tensor:

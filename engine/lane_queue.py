@@ -16,11 +16,14 @@ class LaneQueue:
     Args:
         max_lanes: of one forward.
         max_latent_area: latent cells of one forward; a larger lane goes alone.
+        mix_adapters: let lanes of different LoRAs share a forward. Their factors are padded to
+            one rank, so that a lane may round differently than with others of its kind alone.
     """
 
-    def __init__(self, *, max_lanes: int, max_latent_area: int) -> None:
+    def __init__(self, *, max_lanes: int, max_latent_area: int, mix_adapters: bool = True) -> None:
         self._max_lanes = max_lanes
         self._max_latent_area = max_latent_area
+        self._mix_adapters = mix_adapters
         self._lanes: list[Lane] = []  # in order of arrival
         self._last_turn: dict[Hashable, int] = {}
         self._limits: dict[Hashable, int] = {}
@@ -46,7 +49,7 @@ class LaneQueue:
         """The lanes of the next forward: of the group that waited longest, the oldest."""
         groups: dict[Hashable, list[Lane]] = {}
         for lane in self._lanes:
-            groups.setdefault(lane.group_key, []).append(lane)
+            groups.setdefault(self._key(lane), []).append(lane)
         # What was learnt of a group lives as long as the group.
         self._last_turn = {key: self._last_turn.get(key, 0) for key in groups}
         self._limits = {key: limit for key, limit in self._limits.items() if key in groups}
@@ -64,4 +67,9 @@ class LaneQueue:
 
     def halve(self, group: list[Lane]) -> None:
         """Lets fewer lanes of this group share a forward from now on: it ran out of memory."""
-        self._limits[group[0].group_key] = max(1, len(group) // 2)
+        self._limits[self._key(group[0])] = max(1, len(group) // 2)
+
+    def _key(self, lane: Lane) -> Hashable:
+        if self._mix_adapters:
+            return lane.group_key
+        return lane.group_key, lane.conditioning.adapters

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from engine.adapters.rows import AdapterSet
 from engine.checkpoint import Checkpoint
 from engine.job import Sampler
 from engine.plan import PassPlan
@@ -20,6 +21,11 @@ class Conditioning:
     Attributes:
         prompt_embeds: (1, S, D), S a multiple of 77.
         negative_prompt_embeds: (1, S, D).
+        pooled_prompt_embeds: (1, P) for SDXL, else None.
+        negative_pooled_prompt_embeds: likewise.
+        time_ids: float32 (1, 6) for SDXL, else None: original height and width, top and left of
+            the crop, target height and width, in pixels.
+        adapters: LoRAs with their weights, for every row of the lane.
         guidance_scale: 1 skips the unconditional row.
         repaint_mask: float32 (1, 1, h, w), 1 where the cell is painted.
         masked_image_latents: float32 (1, C, h, w) for 9-channel checkpoints, else None.
@@ -29,6 +35,10 @@ class Conditioning:
 
     prompt_embeds: torch.Tensor
     negative_prompt_embeds: torch.Tensor
+    pooled_prompt_embeds: torch.Tensor | None
+    negative_pooled_prompt_embeds: torch.Tensor | None
+    time_ids: torch.Tensor | None
+    adapters: AdapterSet
     guidance_scale: float
     repaint_mask: torch.Tensor
     masked_image_latents: torch.Tensor | None
