@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.job import Sampler
+
 # A zero terminal SNR is kept just above zero so that the first sigma is 4096, not infinite
 # (Lin et al., arXiv 2305.08891; 2^-24 is the smallest float16 subnormal).
 TERMINAL_ALPHA_BAR = 2.0**-24
+
+# Karras spacing (arXiv 2206.00364) starts here at most, as in the paper: from the 4096 of a zero
+# terminal SNR it would spend most of its steps on pure noise.
+KARRAS_MAX_SIGMA = 80.0
+KARRAS_RHO = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +52,12 @@ class NoiseSchedule:
 
 @dataclass(frozen=True, slots=True)
 class StepSchedule:
-    """Explicit steps of one denoising pass.
+    """Explicit UNet forwards of one denoising pass.
 
     Attributes:
-        timesteps: N floats, what the UNet is told.
-        sigmas: N + 1 strictly falling floats, the last 0.
+        timesteps: a float per forward, what the UNet is told; never rising.
+        sigmas: one more, the last 0. Strictly falling, but that Heun, which looks at each level
+            behind the first from both sides, has each of them twice.
     """
 
     timesteps: tuple[float, ...]
@@ -80,7 +88,17 @@ def read_noise_schedule(config: Mapping[str, Any]) -> NoiseSchedule:
     )
 
 
-def partial_schedule(schedule: NoiseSchedule, strength: float, num_steps: int) -> StepSchedule:
+def num_forwards(sampler: Sampler, num_steps: int) -> int:
+    """UNet forwards of `num_steps` sampler steps.
+
+    Heun takes two a step, but for the last one: there is nothing to look back from at sigma 0.
+    """
+    return 2 * num_steps - 1 if sampler is Sampler.HEUN else num_steps
+
+
+def partial_schedule(
+    schedule: NoiseSchedule, strength: float, num_steps: int, sampler: Sampler
+) -> StepSchedule:
     """Exactly `num_steps` steps from noise level `strength` down (SDEdit, arXiv 2108.01073).
 
     Taking the tail of a longer schedule, as diffusers' pipelines do, gives strength * N steps and
@@ -90,20 +108,39 @@ def partial_schedule(schedule: NoiseSchedule, strength: float, num_steps: int) -
         schedule: the checkpoint's.
         strength: above 0, below 1.
         num_steps: N, at least 1.
+        sampler: Karras keeps the first and the last of these levels and takes its own spacing
+            between them; Heun gets two forwards a step (`num_forwards`).
     """
     training = schedule.training_sigmas()
     t_axis = np.arange(len(training))
     fractions = 1.0 - np.arange(num_steps) / num_steps
     timesteps = strength * len(training) * fractions - 1.0
     sigmas = np.interp(timesteps, t_axis, training)
-    if not _strictly_falling(sigmas):
+    is_uneven = not _strictly_falling(sigmas)
+    if is_uneven:
         # Below the first training timestep the interpolation is flat.
         sigmas = np.geomspace(sigmas[0], min(training[0], sigmas[0] / 2), num_steps)
+    if sampler is Sampler.DPMPP_2M_KARRAS:
+        sigmas = _karras_spaced(min(sigmas[0], KARRAS_MAX_SIGMA), sigmas[-1], num_steps)
+    if is_uneven or sampler is Sampler.DPMPP_2M_KARRAS:
         timesteps = np.interp(np.log(sigmas), np.log(training), t_axis)
     timesteps = np.clip(timesteps, 0.0, None)
+    if sampler is Sampler.HEUN:
+        timesteps, sigmas = _twice_behind_first(timesteps), _twice_behind_first(sigmas)
     return StepSchedule(
         tuple(float(t) for t in timesteps), (*(float(sigma) for sigma in sigmas), 0.0)
     )
+
+
+def _karras_spaced(first: float, last: float, num_steps: int) -> npt.NDArray[np.float64]:
+    """Equation 5 of arXiv 2206.00364."""
+    roots = np.linspace(first ** (1 / KARRAS_RHO), last ** (1 / KARRAS_RHO), num_steps)
+    sigmas: npt.NDArray[np.float64] = roots**KARRAS_RHO
+    return sigmas
+
+
+def _twice_behind_first(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.repeat(values, 2)[1:]
 
 
 def _strictly_falling(sigmas: npt.NDArray[np.float64]) -> bool:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from engine.job import Sampler
-from engine.samplers import make_scheduler
-from engine.schedule import partial_schedule, read_noise_schedule
+from engine.samplers import make_scheduler, step_arguments
+from engine.schedule import (
+    KARRAS_MAX_SIGMA,
+    NoiseSchedule,
+    num_forwards,
+    partial_schedule,
+    read_noise_schedule,
+)
 
 SPACINGS = ["leading", "linspace", "trailing"]
+PREDICTION_TYPES = ["epsilon", "v_prediction", "sample"]
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -18,29 +28,36 @@ def test_full_schedule_has_the_asked_steps(sampler: Sampler, spacing: str) -> No
     schedule = read_noise_schedule({"timestep_spacing": spacing, "steps_offset": 1})
     for num_steps in range(1, 101):  # 61 trips diffusers' trailing spacing
         scheduler = make_scheduler(sampler, schedule, num_steps, None)
-        assert len(scheduler.timesteps) == num_steps
+        assert len(scheduler.timesteps) == num_forwards(sampler, num_steps)
         assert scheduler.timesteps.min() >= 0
-        assert torch.all(torch.diff(scheduler.timesteps.float()) < 0)
+        levels = _levels(sampler, scheduler)
+        assert len(levels) == num_steps
+        assert torch.all(torch.diff(levels) < 0)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_karras_starts_at_80_where_the_terminal_snr_is_zero(spacing: str) -> None:
+    for zero_snr in (False, True):
+        schedule = _schedule("v_prediction", zero_snr, spacing)
+        training = schedule.training_sigmas()
+        scheduler: Any = make_scheduler(Sampler.DPMPP_2M_KARRAS, schedule, 10, None)
+        first = KARRAS_MAX_SIGMA if zero_snr else training[-1]
+        expected = np.linspace(first ** (1 / 7), training[0] ** (1 / 7), 10) ** 7
+        np.testing.assert_allclose(scheduler.sigmas[:-1], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("num_steps", [6, 61])
 @pytest.mark.parametrize("strength", [None, 0.5, 0.003])
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @pytest.mark.parametrize("sampler", Sampler)
 def test_a_perfect_model_leads_to_its_image(
     sampler: Sampler, prediction_type: str, strength: float | None, num_steps: int
 ) -> None:
-    """With the true noise predicted at every step, each sampler must end at the clean image."""
-    config = {
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "prediction_type": prediction_type,
-        "timestep_spacing": "trailing",
-        "rescale_betas_zero_snr": prediction_type == "v_prediction",
-    }
-    schedule = read_noise_schedule(config)
-    steps = None if strength is None else partial_schedule(schedule, strength, num_steps)
+    """With the truth predicted at every step, each sampler must end at the clean image."""
+    schedule = _schedule(prediction_type, zero_snr=prediction_type == "v_prediction")
+    steps = None
+    if strength is not None:
+        steps = partial_schedule(schedule, strength, num_steps, sampler)
     scheduler = make_scheduler(sampler, schedule, num_steps, steps)
     generator = torch.Generator().manual_seed(3)
     image = torch.randn(1, 4, 4, 4, generator=generator)
@@ -50,16 +67,52 @@ def test_a_perfect_model_leads_to_its_image(
         if steps is None
         else scheduler.add_noise(image, noise, scheduler.timesteps[:1])
     )
-    arguments = {"generator": generator} if sampler is Sampler.EULER_ANCESTRAL else {}
+    arguments = step_arguments(scheduler, generator)
     for index, timestep in enumerate(scheduler.timesteps):
         model_input = scheduler.scale_model_input(sample, timestep)
         alpha_bar = _alpha_bar(scheduler, index)
         true_noise = (model_input - alpha_bar**0.5 * image) / (1 - alpha_bar) ** 0.5
         velocity = alpha_bar**0.5 * true_noise - (1 - alpha_bar) ** 0.5 * image
-        output = true_noise if prediction_type == "epsilon" else velocity
+        truth = {"epsilon": true_noise, "v_prediction": velocity, "sample": image}
+        output = truth[prediction_type].float()
         sample = scheduler.step(output, timestep, sample, **arguments, return_dict=False)[0]
     # DDIM ends at its first training alpha-bar, not at 1.
     torch.testing.assert_close(sample, image, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("num_steps", [6, 20, 61])
+def test_heun_survives_a_revised_guess_on_its_step_from_zero_terminal_snr(num_steps: int) -> None:
+    """The image lands between both guesses; the mean slope would throw it off by up to 29."""
+    schedule = _schedule("sample", zero_snr=True)
+    scheduler: Any = make_scheduler(Sampler.HEUN, schedule, num_steps, None)
+    image, noise = torch.randn(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    sample = image + noise * scheduler.init_noise_sigma
+    for guess, timestep in zip((image, image + 0.1), scheduler.timesteps, strict=False):
+        scheduler.scale_model_input(sample, timestep)
+        sample = scheduler.step(guess, timestep, sample, return_dict=False)[0]
+    reached = sample - noise * scheduler.sigmas[1]
+    torch.testing.assert_close(reached, image + 0.05, rtol=0, atol=0.01)
+
+
+def _schedule(prediction_type: str, zero_snr: bool, spacing: str = "trailing") -> NoiseSchedule:
+    return read_noise_schedule(
+        {
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "prediction_type": prediction_type,
+            "timestep_spacing": spacing,
+            "rescale_betas_zero_snr": zero_snr,
+        }
+    )
+
+
+def _levels(sampler: Sampler, scheduler: Any) -> torch.Tensor:
+    """What must fall from step to step: sigmas; DDIM has only timesteps."""
+    if sampler is Sampler.DDIM:
+        return scheduler.timesteps
+    sigmas = scheduler.sigmas[:-1]
+    return sigmas[::2] if sampler is Sampler.HEUN else sigmas
 
 
 def _alpha_bar(scheduler: object, index: int) -> torch.Tensor:
