@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
-from rich.console import Console
-from rich.table import Table
 
+from api import models_command
 from api.devices import find_devices
 from api.errors import ApiError, TaskStoreError
 from api.generate import job_from_files, write_images
 from api.keys import KeyRing
+from api.models_pull import PullFailed
 from api.process import set_library_environment
 from api.protocol import SAMPLER_NAMES, ResizeModeName
 from api.server import serve as run_server
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         app(args=arguments)
-    except (UsageFault, ApiError, EngineError, TaskStoreError) as exc:
+    except (UsageFault, PullFailed, ApiError, EngineError, TaskStoreError) as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
 
@@ -180,19 +180,24 @@ def generate(
 @models_app.command("list")
 def list_models(models: Models = None) -> None:
     """List the models that requests may name."""
-    registry = load_registry(_settings(models=models).models)
-    table = Table("ModelCode", "family", "native size", "Steps", "Sampler", "CFGScale")
-    for model in registry.models.values():
-        default = " (default)" if model.name == registry.default_model else ""
-        table.add_row(
-            model.name + default,
-            model.family,
-            f"{model.native_size_px} px",
-            str(model.num_inference_steps),
-            SAMPLER_NAMES[model.sampler],
-            f"{model.guidance_scale:g}",
-        )
-    Console().print(table)
+    models_command.list_models(_settings(models=models).models)
+
+
+@models_app.command("check")
+def check_models(models: Models = None) -> None:
+    """Compare every entry with its files: family, channels, memory and all that does not fit."""
+    if not models_command.check_models(_settings(models=models).models):
+        raise typer.Exit(1)
+
+
+@models_app.command("pull")
+def pull_models(
+    names: Annotated[list[str] | None, typer.Argument(help="Entries; default all.")] = None,
+    models: Models = None,
+) -> None:
+    """Download the entries that name a source, on a machine that has a network."""
+    if not models_command.pull_models(_settings(models=models).models, names or []):
+        raise typer.Exit(1)
 
 
 @keys_app.command("add")

@@ -26,7 +26,14 @@ from api.messages import (
 )
 from api.protocol import GenerateBackgroundsRequest
 from engine.engine import Engine
-from engine.errors import BadImage, EngineError, GpuOutOfMemory, JobError, NonFiniteResult
+from engine.errors import (
+    BadImage,
+    EngineError,
+    GpuOutOfMemory,
+    JobError,
+    NonFiniteResult,
+    PipelineFailed,
+)
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone
 from engine.job import GenerationJob
 from engine.registry import load_registry
@@ -36,6 +43,7 @@ logger = logging.getLogger(__name__)
 _PROGRESS_PERIOD_S = 0.2
 # Those of the others name files of this server, which are no business of a caller.
 _TOLD = (JobError, NonFiniteResult, GpuOutOfMemory)
+PIPELINE_TEXT = "the model cannot paint this image on this server"
 WEIGHTS_TEXT = "the model's weights cannot be loaded on this server"
 PARAMETERS_TEXT = "the stored parameters cannot be used by this version of the server"
 
@@ -55,6 +63,8 @@ def serve(connection: Connection) -> None:
         load_registry(start.models_file),
         device=start.device,
         batch_invariant=start.batch_invariant,
+        device_bytes=start.device_cache_bytes,
+        host_bytes=start.host_cache_bytes,
     )
     ComputeLoop(connection, engine, start).run()
 
@@ -181,7 +191,7 @@ def error_text(uid: str, error: EngineError) -> str:
     if isinstance(error, _TOLD):
         return str(error)
     logger.error("task %s: %s", uid, error)
-    return WEIGHTS_TEXT
+    return PIPELINE_TEXT if isinstance(error, PipelineFailed) else WEIGHTS_TEXT
 
 
 def _failures_text(uid: str, task: _Task) -> str:

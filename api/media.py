@@ -54,6 +54,10 @@ _WEB_UI_SAMPLERS = {
     Sampler.EULER: "Euler",
     Sampler.EULER_ANCESTRAL: "Euler a",
     Sampler.DPMPP_2M: "DPM++ 2M",
+    Sampler.DPMPP_2M_KARRAS: "DPM++ 2M Karras",
+    Sampler.UNIPC: "UniPC",
+    Sampler.LMS: "LMS",
+    Sampler.HEUN: "Heun",
     Sampler.DDIM: "DDIM",
 }
 
@@ -203,6 +207,7 @@ def _settings(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "Model", get("model_name")
     yield "Denoising strength", None if strength == 1 else strength
     yield "Clip skip", None if clip_skip == 1 else clip_skip
+    yield "Note", "; ".join(get("notes", ())) or None
     yield "Version", f"Backdrop {__version__}"
 
 

@@ -22,6 +22,8 @@ class Start:
         batch_invariant: pad every forward to one row count (law 3).
         write_parameters: put the generation parameters into each PNG.
         max_image_pixels: an input image that declares more is refused.
+        device_cache_bytes: device memory for loaded checkpoints; None for a share of it.
+        host_cache_bytes: host memory for copies of them; None for a share of it.
     """
 
     models_file: Path
@@ -29,6 +31,8 @@ class Start:
     batch_invariant: bool
     write_parameters: bool
     max_image_pixels: int
+    device_cache_bytes: int | None = None
+    host_cache_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

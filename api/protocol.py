@@ -30,6 +30,10 @@ SAMPLERS: Mapping[str, Sampler] = {
     "Euler": Sampler.EULER,
     "Euler a": Sampler.EULER_ANCESTRAL,
     "DPM++ 2M": Sampler.DPMPP_2M,
+    "DPM++ 2M Karras": Sampler.DPMPP_2M_KARRAS,
+    "UniPC": Sampler.UNIPC,
+    "LMS": Sampler.LMS,
+    "Heun": Sampler.HEUN,
     "DDIM": Sampler.DDIM,
 }
 SAMPLER_NAMES: Mapping[Sampler, str] = {sampler: name for name, sampler in SAMPLERS.items()}
@@ -47,30 +51,6 @@ _RESIZE_MODES: Mapping[ResizeModeName, ResizeMode] = {
     ResizeModeName.JUST_RESIZE: ResizeMode.JUST_RESIZE,
     ResizeModeName.CROP_AND_RESIZE: ResizeMode.CROP_AND_RESIZE,
     ResizeModeName.RESIZE_AND_FILL: ResizeMode.RESIZE_AND_FILL,
-}
-
-# Where a client finds what the engine calls otherwise; for refusals of a whole job.
-WIRE_FIELDS: Mapping[str, str] = {
-    "model_name": "MainModel.ModelCode",
-    "foreground": "TransparentForeground",
-    "prompt": "PositivePrompts",
-    "negative_prompt": "NegativePrompts",
-    "reference": "BackgroundImage2Image",
-    "strength": "BackgroundImage2Image.ReferStrength",
-    "foreground_resize_mode": "TransparentForeground.ResizeMode",
-    "reference_resize_mode": "BackgroundImage2Image.ResizeMode",
-    "deep_fusion": "BackgroundImage2Image.DeepFusion",
-    "adapters": "SubModelList",
-    "seed": "Seed",
-    "num_images": "BatchSize",
-    "width_px": "Width",
-    "height_px": "Height",
-    "num_inference_steps": "MainModel.InferenceParams.Steps",
-    "sampler": "MainModel.InferenceParams.Sampler",
-    "guidance_scale": "MainModel.InferenceParams.CFGScale",
-    "clip_skip": "MainModel.InferenceParams.ClipSkip",
-    "use_checkpoint_vae": "UseMainModelVAE",
-    "icc_profile": "TransparentForeground",
 }
 
 
@@ -114,7 +94,10 @@ class InferenceSettings(WireModel):
         description="Denoising steps, 6 to 100; default the model's (see ListModels).",
     )
     LoraWeight: Float | None = Field(
-        None, ge=-1, le=2, description="Weight of a sub-model, -1 to 2; default 1."
+        None,
+        ge=-1,
+        le=2,
+        description="Weight of a LoRA, -1 to 2; default the model's (see ListModels).",
     )
     Sampler: SamplerName | None = Field(
         None, description="Default the model's (see ListModels); not part of the hosted action."
@@ -153,9 +136,17 @@ class MainModelChoice(_ModelFields):
 
 
 class SubModelChoice(_ModelFields):
-    """A weighted LoRA on top of the main model."""
+    """A weighted LoRA, or an embedding for the prompts; a model of ListModels as it stands."""
 
     ModelCode: ModelName = Field(description="Key of a sub-model of ListModels.")
+
+    def weighing(self, weights: Mapping[str, float]) -> Self:
+        """The same with its weight written out where `weights` has one by its ModelCode."""
+        if self.ModelCode not in weights:
+            return self
+        update = {"LoraWeight": weights[self.ModelCode]}
+        inference = self.InferenceParams.model_copy(update=update)
+        return self.model_copy(update={"InferenceParams": inference})
 
 
 class BackgroundImageParam(WireModel):
@@ -201,7 +192,9 @@ class GenerateBackgroundsRequest(WireModel):
         default_factory=MainModelChoice, description="The checkpoint."
     )
     SubModelList: List[SubModelChoice] = Field(
-        default_factory=list, description="Weighted sub-models on top of it."
+        default_factory=list,
+        description="Sub-models on top of it, at most 16: weighted LoRAs, and embeddings that the "
+        "prompts use by their trigger words.",
     )
     PositivePrompts: Prompts = Field(
         default_factory=list,
@@ -299,10 +292,10 @@ class GenerateBackgroundsRequest(WireModel):
         )
 
     def pinned(self, plan: GenerationPlan) -> Self:
-        """The request with the model's defaults written out.
+        """The request with the models' defaults written out.
 
-        A task that waits through an edit of models.yaml keeps the steps, sampler and guidance it
-        was accepted and priced with.
+        A task that waits through an edit of models.yaml keeps the steps, sampler, guidance and
+        LoRA weights it was accepted and priced with.
         """
         settings = {
             "Steps": plan.num_inference_steps,
@@ -311,7 +304,9 @@ class GenerateBackgroundsRequest(WireModel):
         }
         inference = self.MainModel.InferenceParams.model_copy(update=settings)
         main_model = self.MainModel.model_copy(update={"InferenceParams": inference})
-        return self.model_copy(update={"MainModel": main_model})
+        weights = {lora.sub_model.name: lora.weight for lora in plan.loras}
+        sub_models = [sub_model.weighing(weights) for sub_model in self.SubModelList]
+        return self.model_copy(update={"MainModel": main_model, "SubModelList": sub_models})
 
     def stored(self) -> dict[str, Any]:
         """The JSON-ready form a task keeps, without images; it validates to this request again."""
@@ -360,8 +355,7 @@ class GenerateBackgroundsRequest(WireModel):
 
 
 def _adapter(sub_model: SubModelChoice) -> AdapterWeight:
-    weight = sub_model.InferenceParams.LoraWeight
-    return AdapterWeight(sub_model.ModelCode, 1.0 if weight is None else weight)
+    return AdapterWeight(sub_model.ModelCode, sub_model.InferenceParams.LoraWeight)
 
 
 Uid = Annotated[String, Field(max_length=100)]

@@ -16,6 +16,8 @@ from api.responses import (
     GetCreditBalanceResponse,
     GetGenerateTaskDetailResponse,
     LegacyTaskDetail,
+    ListedEmbedding,
+    ListedLora,
     ListedModel,
     ListGenerateTaskDetailResponse,
     ListModelsResponse,
@@ -61,10 +63,22 @@ def get_generate_task_detail(
 
 
 def list_models(service: Service, _tenant: str, _request: ListModelsRequest) -> ListModelsResponse:
-    """Registered models; any of them may be passed back whole."""
-    models = service.registry.models.values()
+    """Registered models that can be used; any of them may be passed back whole."""
+    registry = service.registry
+    models = [each for each in registry.models.values() if each.name not in registry.unusable]
+    sub_models = [
+        each for each in registry.sub_models.values() if each.name not in registry.unusable
+    ]
     return ListModelsResponse(
-        MainModels={model.name: ListedModel.from_model(model) for model in models}
+        MainModels={model.name: ListedModel.from_model(model) for model in models},
+        LoraModels={
+            each.name: ListedLora.from_sub_model(each) for each in sub_models if each.kind == "lora"
+        },
+        EmbeddingModels={
+            each.name: ListedEmbedding.from_sub_model(each)
+            for each in sub_models
+            if each.kind == "embedding"
+        },
     )
 
 

@@ -15,6 +15,7 @@ from api.errors import TASK_UNKNOWN
 from api.protocol import SAMPLER_NAMES
 from api.tasks import TaskRecord, TaskStatus
 from engine.registry import MainModel
+from engine.sub_models import SubModel
 
 
 class WireStatus(StrEnum):
@@ -184,12 +185,29 @@ class ModelDefaults(BaseModel):
     CFGScale: float = Field(description="Default guidance.")
 
 
-class ListedModel(BaseModel):
+class LoraDefaults(BaseModel):
+    """InferenceParams of a LoRA as listed."""
+
+    LoraWeight: float = Field(description="Default weight.")
+
+
+class NoDefaults(BaseModel):
+    """InferenceParams of what has none."""
+
+
+class _Listed(BaseModel):
     """A model that a request may name, in a form that may be passed back whole."""
 
     ModelCode: str = Field(description="What a request names it by.")
     Name: str = Field(description="For people.")
-    IsOfficial: bool = Field(description="Whether it is registered by the operator: always true.")
+    IsOfficial: bool = Field(
+        True, description="Whether it is registered by the operator: always true."
+    )
+
+
+class ListedModel(_Listed):
+    """A main model."""
+
     TriggerWordList: list[str] = Field(description="Words it was trained to react to.")
     InferenceParams: ModelDefaults = Field(description="Its defaults.")
 
@@ -199,7 +217,6 @@ class ListedModel(BaseModel):
         return cls(
             ModelCode=model.name,
             Name=model.name,
-            IsOfficial=True,
             TriggerWordList=list(model.trigger_words),
             InferenceParams=ModelDefaults(
                 Steps=model.num_inference_steps,
@@ -209,18 +226,49 @@ class ListedModel(BaseModel):
         )
 
 
+class ListedLora(_Listed):
+    """A LoRA for the SubModelList."""
+
+    TriggerWordList: list[str] = Field(description="Words it was trained to react to.")
+    InferenceParams: LoraDefaults = Field(description="Its defaults.")
+
+    @classmethod
+    def from_sub_model(cls, sub_model: SubModel) -> Self:
+        """A registered LoRA as clients see it."""
+        return cls(
+            ModelCode=sub_model.name,
+            Name=sub_model.name,
+            TriggerWordList=list(sub_model.trigger_words),
+            InferenceParams=LoraDefaults(LoraWeight=sub_model.default_weight),
+        )
+
+
+class ListedEmbedding(_Listed):
+    """An embedding for the SubModelList."""
+
+    TriggerWordList: list[str] = Field(description="Words that stand for it in a prompt.")
+    InferenceParams: NoDefaults = Field(
+        default_factory=NoDefaults, description="Empty: its word is weighed in the prompt."
+    )
+
+    @classmethod
+    def from_sub_model(cls, sub_model: SubModel) -> Self:
+        """A registered embedding as clients see it."""
+        return cls(
+            ModelCode=sub_model.name,
+            Name=sub_model.name,
+            TriggerWordList=list(sub_model.prompt_words),
+        )
+
+
 class ListModelsResponse(Response):
     """Registered models by ModelCode."""
 
     MainModels: dict[str, ListedModel] = Field(description="Checkpoints, by ModelCode.")
-    LoraModels: dict[str, ListedModel] = Field(
-        default_factory=dict, description="LoRA sub-models, by ModelCode; none yet."
-    )
-    EmbeddingModels: dict[str, ListedModel] = Field(
-        default_factory=dict, description="Embeddings, by ModelCode; none yet."
-    )
-    HypernetworkModels: dict[str, ListedModel] = Field(
-        default_factory=dict, description="Hypernetworks, by ModelCode; always none."
+    LoraModels: dict[str, ListedLora] = Field(description="LoRA sub-models, by ModelCode.")
+    EmbeddingModels: dict[str, ListedEmbedding] = Field(description="Embeddings, by ModelCode.")
+    HypernetworkModels: dict[str, NoDefaults] = Field(
+        default_factory=dict, description="Always empty: hypernetworks are not supported."
     )
 
 

@@ -36,7 +36,8 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         settings: of the service; port 0 picks a free one.
         devices: one supervisor runs on each; none for an API process alone.
         say: gets the base URL once connections are accepted, and after it the key pair that a
-            first start makes, both halves once and never again.
+            first start makes, both halves once and never again, and a line on each model whose
+            files are damaged.
 
     Raises:
         RegistryError: models.yaml cannot be used.
@@ -57,6 +58,8 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         say(bound_url(settings))
         if keys.is_empty():
             tell_new_pair(keys, label="first start", say=say)
+        for name, trouble in registry.unusable.items():
+            say(f"model {name!r} cannot be used: {trouble}")
         fleet = Fleet(settings, devices)
         stack.callback(fleet.stop)
         while not stopping():

@@ -70,6 +70,18 @@ class Settings(BaseSettings):
     batch_invariant: bool = Field(
         False, description="Equal row count in every forward: bit-equal images in any batch."
     )
+    device_cache_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Device memory that loaded checkpoints may take; default 60 % of a GPU's, on "
+        "the CPU half of the machine's.",
+    )
+    host_cache_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Host memory for copies of checkpoints that went off the GPU; default a "
+        "quarter of the machine's, shared by its GPUs.",
+    )
     write_parameters: bool = Field(
         True, description="Write the generation parameters into each PNG's text chunk."
     )

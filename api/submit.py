@@ -19,12 +19,15 @@ from api.errors import (
     ServiceUnavailable,
 )
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
-from api.protocol import WIRE_FIELDS, GenerateBackgroundsRequest
+from api.protocol import GenerateBackgroundsRequest
 from api.service import Service
 from api.tasks import NewTask
+from api.wire_fields import WIRE_FIELDS
 from engine.errors import BadImage, EngineFault, JobError, UnknownLora, UnknownModel
 from engine.plan import GenerationPlan, default_canvas, plan_job
+from engine.prompt_syntax import parse_prompt, trigger_pattern
 from engine.registry import Registry
+from engine.sub_models import SubModel
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         seed=plan.seeds[0],
         num_images=len(plan.seeds),
         points=_points(plan, base=service.settings.points_per_megapixel_step),
-        note=_note(resolved),
+        note=_note(resolved, plan),
     )
     with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
         service.store.put(task)
@@ -148,9 +151,9 @@ def _plan(
     except UnknownModel as exc:
         raise ModelNotFound(job.model_name) from exc
     except UnknownLora as exc:
-        # None is registered so far: each of them is unknown.
-        names = ", ".join(adapter.adapter_name for adapter in job.adapters)
-        raise ModelNotFound(names) from exc
+        names = dict.fromkeys(adapter.adapter_name for adapter in job.adapters)
+        unknown = [name for name in names if name not in registry.sub_models]
+        raise ModelNotFound(", ".join(unknown)) from exc
     except JobError as exc:
         raise MalformedRequest(WIRE_FIELDS[exc.field], str(exc)) from exc
     except EngineFault as exc:
@@ -176,7 +179,7 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
     )
 
 
-def _note(request: GenerateBackgroundsRequest) -> str:
+def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan) -> str:
     """What was asked and has no effect so far, for the caller."""
     background = request.BackgroundImage2Image
     prompts = "".join((*request.PositivePrompts, *request.NegativePrompts))
@@ -187,7 +190,24 @@ def _note(request: GenerateBackgroundsRequest) -> str:
     foreign = any(c.isalpha() and not c.isascii() for c in prompts)
     if request.TranslatePrompts and (asked or foreign):
         notes.append(TRANSLATION_NOTE)
+    notes += [
+        _unused_note(embedding) for embedding in plan.embeddings if not _is_used(embedding, plan)
+    ]
+    notes += [f"{note}." for note in plan.notes]
     return " ".join(notes)
+
+
+def _is_used(embedding: SubModel, plan: GenerationPlan) -> bool:
+    """Whether a prompt holds one of the embedding's words."""
+    pattern = trigger_pattern(embedding.prompt_words)
+    prompts = (plan.job.prompt, plan.job.negative_prompt)
+    pieces = (text for prompt in prompts for section in parse_prompt(prompt) for text in section)
+    return any(pattern.search(piece.text) for piece in pieces)
+
+
+def _unused_note(embedding: SubModel) -> str:
+    words = " or ".join(repr(word) for word in embedding.prompt_words)
+    return f"{embedding.name} had no effect: no prompt holds {words}."
 
 
 @contextmanager

@@ -87,6 +87,8 @@ class Supervisor:
                 batch_invariant=settings.batch_invariant,
                 write_parameters=settings.write_parameters,
                 max_image_pixels=settings.max_image_pixels,
+                device_cache_bytes=settings.device_cache_bytes,
+                host_cache_bytes=settings.host_cache_bytes,
             ),
             num_threads=num_cores() if device == "cpu" else 1,
             warm_spare=settings.warm_spare,

@@ -6,13 +6,18 @@
       JobError                  the caller's fault: refuse the job, name the field
         UnknownModel
         UnknownLora
+        UnsuitableSubModel
         BadImage
+        BadPrompt
         ParameterOutOfRange
+        UnsupportedByModel
       EngineFault               ours: the job was fine
         WeightsUnavailable
+          MislabelledModel
         IncompatibleAdapter
         GpuOutOfMemory
         NonFiniteResult
+        PipelineFailed
       RegistryError             models.yaml is wrong: stops the start, not a job
 """
 
@@ -44,12 +49,24 @@ class UnknownLora(JobError):
     """No sub-model of that name is registered."""
 
 
+class UnsuitableSubModel(JobError):
+    """A sub-model cannot be used with this main model, or at all, or beside another one."""
+
+
 class BadImage(JobError):
     """An image cannot be used: undecodable, without alpha, or too large."""
 
 
+class BadPrompt(JobError):
+    """A prompt holds something that has no place in it."""
+
+
 class ParameterOutOfRange(JobError):
     """A number lies outside its documented range, or an option has no such value."""
+
+
+class UnsupportedByModel(JobError):
+    """The main model is of a family that has no such setting."""
 
 
 class EngineFault(EngineError):
@@ -58,6 +75,10 @@ class EngineFault(EngineError):
 
 class WeightsUnavailable(EngineFault):
     """A registered weight file is missing, unreadable or not what its entry says."""
+
+
+class MislabelledModel(WeightsUnavailable):
+    """models.yaml contradicts a model's files, or leaves open what they do not tell."""
 
 
 class IncompatibleAdapter(EngineFault):
@@ -72,5 +93,14 @@ class NonFiniteResult(EngineFault):
     """Latents or pixels came out as NaN or infinity."""
 
 
+class PipelineFailed(EngineFault):
+    """A pipeline of diffusers raised an error of its own."""
+
+
 class RegistryError(EngineError):
     """models.yaml cannot be used; the message names the file, the entry and the key."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough for a message of ours."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import EngineError
-from engine.job import GeneratedImage
+from engine.job import GeneratedImage, GenerationJob
 
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One image advanced to `step` of `num_steps` denoising steps (1-based, over all passes)."""
+    """One image advanced to `step` of `num_steps` UNet forwards (1-based, over all passes)."""
 
     job_id: str
     image_index: int
@@ -43,3 +43,9 @@ class JobDone:
 
 
 Event = StepDone | ImageDone | ImageFailed | JobDone
+
+
+def all_failed(job: GenerationJob, error: EngineError) -> list[Event]:
+    """The end of a job of which nothing came out."""
+    failed: list[Event] = [ImageFailed(job.job_id, index, error) for index in range(job.num_images)]
+    return [*failed, JobDone(job.job_id)]

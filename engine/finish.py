@@ -64,9 +64,17 @@ def decode_background(latents: torch.Tensor, vae: LatentCodec, plan: GenerationP
 
 
 def finish_image(
-    background: Image.Image, canvas: Canvas, plan: GenerationPlan, image_index: int
+    background: Image.Image,
+    canvas: Canvas,
+    plan: GenerationPlan,
+    image_index: int,
+    notes: tuple[str, ...] = (),
 ) -> GeneratedImage:
-    """Puts the untouched foreground over `background` (RGB, sRGB, canvas size)."""
+    """Puts the untouched foreground over `background` (RGB, sRGB, canvas size).
+
+    `notes` tell what was not done quite as asked, and go into the image's parameters after those
+    of the plan.
+    """
     job = plan.job
     image = compose(canvas.foreground, srgb_to_profile(background, job.icc_profile))
     seed = plan.seeds[image_index]
@@ -76,7 +84,7 @@ def finish_image(
         seed=seed,
         image=image,
         icc_profile=job.icc_profile,
-        parameters=_parameters(plan, seed),
+        parameters=_parameters(plan, seed) | {"notes": [*plan.notes, *notes]},
     )
 
 
@@ -94,7 +102,8 @@ def _parameters(plan: GenerationPlan, seed: int) -> dict[str, Any]:
         "model_name": plan.model.name,
         "strength": job.strength,
         "clip_skip": job.clip_skip,
-        "adapters": [[each.adapter_name, each.adapter_weight] for each in job.adapters],
+        "adapters": [[each.sub_model.name, each.weight] for each in plan.loras],
+        "embeddings": [each.name for each in plan.embeddings],
     }
 
 

@@ -27,15 +27,25 @@ class Sampler(StrEnum):
     EULER = "euler"
     EULER_ANCESTRAL = "euler_ancestral"
     DPMPP_2M = "dpmpp_2m"
+    DPMPP_2M_KARRAS = "dpmpp_2m_karras"
+    UNIPC = "unipc"
+    LMS = "lms"
+    HEUN = "heun"
     DDIM = "ddim"
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterWeight:
-    """One sub-model and its weight (-1..2; 0 has no effect)."""
+    """One sub-model and its weight.
+
+    Attributes:
+        adapter_name: name of a sub-model in the registry.
+        adapter_weight: of a LoRA, -1..2, 0 has no effect; None takes the sub-model's default. An
+            embedding has no weight of its own.
+    """
 
     adapter_name: str
-    adapter_weight: float = 1.0
+    adapter_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

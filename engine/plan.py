@@ -10,11 +10,15 @@ import math
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engine.checkpoint_info import CheckpointInfo, read_checkpoint_info
-from engine.errors import BadImage, ParameterOutOfRange, UnknownLora
+from engine.checkpoint_info import CheckpointInfo
+from engine.errors import BadImage, ParameterOutOfRange
 from engine.job import SEED_MODULUS, GenerationJob, Sampler
+from engine.pipeline_info import PipelineInfo
+from engine.pipeline_plan import check_pipeline_job, pipeline_notes
+from engine.prompt_syntax import parse_prompt
 from engine.registry import MainModel, Registry
-from engine.schedule import StepSchedule, partial_schedule
+from engine.schedule import StepSchedule, num_forwards, partial_schedule
+from engine.sub_models import SubModel, WeightedLora, choose_sub_models
 
 T = TypeVar("T")
 
@@ -30,15 +34,20 @@ class PassPlan:
     """One denoising pass over a whole canvas.
 
     Attributes:
-        width_px: multiple of the VAE factor.
+        width_px: multiple of the VAE factor, or of what a pipeline can paint.
         height_px: likewise.
-        num_steps: UNet steps of this pass.
-        schedule: explicit steps; None runs the sampler's own schedule from pure noise.
+        strength: 0..1, noise strength over what the pass starts from.
+        num_steps: sampler steps of this pass.
+        num_forwards: UNet forwards they take; of a pipeline its steps.
+        schedule: explicit steps; None runs the sampler's own schedule from pure noise, and a
+            pipeline's at any strength.
     """
 
     width_px: int
     height_px: int
+    strength: float
     num_steps: int
+    num_forwards: int
     schedule: StepSchedule | None
 
 
@@ -49,7 +58,9 @@ class GenerationPlan:
     Attributes:
         job: what was asked.
         model: its main model.
-        info: shape facts of the model's checkpoint.
+        info: shape facts of the model's checkpoint, or of its pipeline.
+        loras: its LoRAs with their weights, in the order of the job.
+        embeddings: the embeddings its prompts may use, likewise.
         width_px: exact width of the result.
         height_px: exact height of the result.
         num_inference_steps: as asked or the model's default.
@@ -58,11 +69,14 @@ class GenerationPlan:
         seeds: one an image.
         use_reference: whether the reference reaches the result at all.
         passes: none when the result is the reference itself (strength 0), else one or two.
+        notes: what the job asks for and the model ignores.
     """
 
     job: GenerationJob
     model: MainModel
-    info: CheckpointInfo
+    info: CheckpointInfo | PipelineInfo
+    loras: tuple[WeightedLora, ...]
+    embeddings: tuple[SubModel, ...]
     width_px: int
     height_px: int
     num_inference_steps: int
@@ -71,11 +85,12 @@ class GenerationPlan:
     seeds: tuple[int, ...]
     use_reference: bool
     passes: tuple[PassPlan, ...]
+    notes: tuple[str, ...]
 
     @property
     def total_steps(self) -> int:
-        """UNet steps of one image over all passes."""
-        return sum(each.num_steps for each in self.passes)
+        """UNet forwards, or steps of a pipeline, of one image over all passes."""
+        return sum(each.num_forwards for each in self.passes)
 
     @property
     def model_key(self) -> str:
@@ -94,28 +109,33 @@ def plan_job(job: GenerationJob, registry: Registry) -> GenerationPlan:
 
     Raises:
         JobError: something is asked that cannot be done; its `field` says which.
-        WeightsUnavailable: the model's own files are broken.
+        WeightsUnavailable: files of the model or a sub-model are broken.
     """
     model = registry.main_model(job.model_name)
-    info = read_checkpoint_info(model.path)
+    info = model.info
     _check(job, info)
+    chosen = choose_sub_models(job.adapters, model, registry)
     width_px, height_px = _canvas(job)
     steps = _default(job.num_inference_steps, model.num_inference_steps)
     _in_range("num_inference_steps", steps, 6, 100)
+    sampler = _default(job.sampler, model.sampler)
     guidance_scale = _default(job.guidance_scale, model.guidance_scale)
     _in_range("guidance_scale", guidance_scale, 1, 30)
     return GenerationPlan(
         job=job,
         model=model,
         info=info,
+        loras=chosen.loras,
+        embeddings=chosen.embeddings,
         width_px=width_px,
         height_px=height_px,
         num_inference_steps=steps,
-        sampler=_default(job.sampler, model.sampler),
+        sampler=sampler,
         guidance_scale=guidance_scale,
         seeds=tuple((job.seed + index) % SEED_MODULUS for index in range(job.num_images)),
         use_reference=job.reference is not None and job.strength < 1.0,
-        passes=_passes(job.strength, steps, width_px, height_px, model, info),
+        passes=_passes(job.strength, steps, sampler, width_px, height_px, model, info),
+        notes=pipeline_notes(job, guidance_scale, info) if isinstance(info, PipelineInfo) else (),
     )
 
 
@@ -136,7 +156,7 @@ def default_canvas(width_px: int, height_px: int) -> tuple[int, int]:
     return width, height
 
 
-def _check(job: GenerationJob, info: CheckpointInfo) -> None:
+def _check(job: GenerationJob, info: CheckpointInfo | PipelineInfo) -> None:
     if job.foreground.mode != "RGBA":
         raise BadImage("the foreground must be RGBA", field="foreground")
     if job.reference is not None and job.reference.mode != "RGB":
@@ -147,9 +167,12 @@ def _check(job: GenerationJob, info: CheckpointInfo) -> None:
         raise ParameterOutOfRange("without a reference strength must be 1", field="strength")
     _in_range("num_images", job.num_images, 1, MAX_IMAGES)
     _in_range("seed", job.seed, 0, SEED_MODULUS - 1)
-    _in_range("clip_skip", job.clip_skip, 1, info.text_layers)
-    for adapter in job.adapters:
-        raise UnknownLora(f"no sub-model is named {adapter.adapter_name!r}", field="adapters")
+    if isinstance(info, PipelineInfo):
+        check_pipeline_job(job, info)
+    else:
+        _in_range("clip_skip", job.clip_skip, 1, info.text_layers)
+    parse_prompt(job.prompt, field="prompt")
+    parse_prompt(job.negative_prompt, field="negative_prompt")
 
 
 def _canvas(job: GenerationJob) -> tuple[int, int]:
@@ -166,30 +189,42 @@ def _canvas(job: GenerationJob) -> tuple[int, int]:
 def _passes(
     strength: float,
     num_steps: int,
+    sampler: Sampler,
     width_px: int,
     height_px: int,
     model: MainModel,
-    info: CheckpointInfo,
+    info: CheckpointInfo | PipelineInfo,
 ) -> tuple[PassPlan, ...]:
     if strength == 0.0:
         return ()
-    factor = info.vae_scale_factor
+    factor = info.size_multiple_px
     full = (_round_up(width_px, factor), _round_up(height_px, factor))
-    schedule = (
-        None if strength == 1.0 else partial_schedule(info.noise_schedule, strength, num_steps)
-    )
     native_area = model.native_size_px**2
     # A pass at or below the refining strength keeps the reference's composition anyway.
     if full[0] * full[1] <= TWO_PASS_AREA_RATIO * native_area or strength <= model.refine_strength:
-        return (PassPlan(*full, num_steps, schedule),)
+        return (_pass(full, strength, num_steps, sampler, info),)
     shrink = math.sqrt(native_area / (full[0] * full[1]))
-    native = [max(factor, round(side * shrink / factor) * factor) for side in full]
+    width, height = (max(factor, round(side * shrink / factor) * factor) for side in full)
     refine_steps = max(2, round(num_steps * model.refine_strength))
-    refine = partial_schedule(info.noise_schedule, model.refine_strength, refine_steps)
     return (
-        PassPlan(native[0], native[1], num_steps, schedule),
-        PassPlan(*full, refine_steps, refine),
+        _pass((width, height), strength, num_steps, sampler, info),
+        _pass(full, model.refine_strength, refine_steps, sampler, info),
     )
+
+
+def _pass(
+    size_px: tuple[int, int],
+    strength: float,
+    num_steps: int,
+    sampler: Sampler,
+    info: CheckpointInfo | PipelineInfo,
+) -> PassPlan:
+    if isinstance(info, PipelineInfo):
+        return PassPlan(*size_px, strength, num_steps, num_steps, None)
+    schedule = None
+    if strength < 1.0:
+        schedule = partial_schedule(info.noise_schedule, strength, num_steps, sampler)
+    return PassPlan(*size_px, strength, num_steps, num_forwards(sampler, num_steps), schedule)
 
 
 def _round_up(value: int, multiple: int) -> int:

@@ -9,13 +9,15 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from engine.adapters.rows import AdapterSet
 from engine.checkpoint import Checkpoint
 from engine.color import foreground_to_srgb
 from engine.compose import bleed, compose, masked_image
+from engine.embeddings import Embedding, load_embedding
 from engine.lanes import Conditioning
 from engine.mask import repaint_mask
 from engine.plan import GenerationPlan, PassPlan
-from engine.prompt import encode_prompts
+from engine.prompt import PromptEmbeds, encode_prompts
 from engine.resize import pad_to_multiple, resize_foreground, resize_reference
 from engine.vae import LatentCodec
 
@@ -42,34 +44,74 @@ def prepare_canvas(plan: GenerationPlan) -> Canvas:
     return Canvas(foreground, resize_reference(job.reference, *size, job.reference_resize_mode))
 
 
-def prepare_prompts(
-    plan: GenerationPlan, checkpoint: Checkpoint
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """prompt_embeds and negative_prompt_embeds of the job, each (1, k * 77, D)."""
-    return encode_prompts(
-        plan.job.prompt,
-        plan.job.negative_prompt,
-        tokenizer=checkpoint.tokenizer,
-        text_encoder=checkpoint.text_encoder,
-        clip_skip=plan.job.clip_skip,
+@dataclass(frozen=True, slots=True)
+class JobAdapters:
+    """The job's LoRAs on the device.
+
+    Attributes:
+        weighted: those that act, with their weights, in the order of the job.
+        notes: a sentence for each that fits the model only in part.
+    """
+
+    weighted: AdapterSet
+    notes: tuple[str, ...]
+
+
+def prepare_adapters(plan: GenerationPlan, checkpoint: Checkpoint) -> JobAdapters:
+    """Loads the job's LoRAs beside the checkpoint; one of weight 0 is not even loaded.
+
+    Raises:
+        WeightsUnavailable: a file is damaged.
+        IncompatibleAdapter: one does not fit the checkpoint at all.
+        torch.OutOfMemoryError: the device cannot hold one.
+    """
+    acting = [each for each in plan.loras if each.weight != 0]
+    loras = [checkpoint.adapters.lora(each.sub_model.path) for each in acting]
+    notes = tuple(
+        f"{each.sub_model.name}: {len(lora.unmatched)} of its parts have no place in"
+        f" {plan.model.name} (first: {lora.unmatched[0]}), {lora.num_matched} modules act"
+        for each, lora in zip(acting, loras, strict=True)
+        if lora.unmatched
     )
+    weights = [each.weight for each in acting]
+    return JobAdapters(tuple(zip(loras, weights, strict=True)), notes)
+
+
+def prepare_prompts(
+    plan: GenerationPlan, checkpoint: Checkpoint, adapters: AdapterSet = ()
+) -> PromptEmbeds:
+    """The job's prompts through the checkpoint's text encoders, with `adapters` beside them.
+
+    Raises:
+        WeightsUnavailable: an embedding's file is damaged.
+        IncompatibleAdapter: an embedding is made for other text encoders.
+    """
+    with checkpoint.adapters.text_encoding(adapters):
+        return encode_prompts(
+            plan.job.prompt,
+            plan.job.negative_prompt,
+            checkpoint=checkpoint,
+            clip_skip=plan.job.clip_skip,
+            embeddings=_embeddings(plan),
+        )
 
 
 def prepare_conditioning(
     plan: GenerationPlan,
     pass_plan: PassPlan,
     canvas: Canvas,
-    prompt_embeds: tuple[torch.Tensor, torch.Tensor],
+    prompt_embeds: PromptEmbeds,
     checkpoint: Checkpoint,
     vae: LatentCodec,
+    adapters: AdapterSet = (),
 ) -> Conditioning:
     """Everything the job's images share in one pass, encoded at the size of the pass.
 
     The init image is the foreground over the reference, also under its soft edges; without a
     reference (4 channels only) over the foreground's own colours bled outward.
     """
-    foreground, reference = _at_pass_size(plan, pass_plan, canvas)
-    mask = repaint_mask(np.asarray(foreground)[..., 3], plan.info.vae_scale_factor)
+    foreground, reference = at_pass_size(plan, pass_plan, canvas)
+    mask = repaint_mask(np.asarray(foreground)[..., 3], plan.info.mask_cell_px)
     masked_image_latents = None
     image_latents = None
     if checkpoint.needs_masked_image:
@@ -79,10 +121,13 @@ def prepare_conditioning(
         init_image = compose(foreground, background)
         pixels = np.asarray(init_image, dtype=np.float32)
         image_latents = vae.encode(_as_batch(pixels / 127.5 - 1))
-    positive, negative = prompt_embeds
     return Conditioning(
-        prompt_embeds=positive,
-        negative_prompt_embeds=negative,
+        prompt_embeds=prompt_embeds.prompt_embeds,
+        negative_prompt_embeds=prompt_embeds.negative_prompt_embeds,
+        pooled_prompt_embeds=prompt_embeds.pooled_prompt_embeds,
+        negative_pooled_prompt_embeds=prompt_embeds.negative_pooled_prompt_embeds,
+        time_ids=_time_ids(pass_plan, checkpoint),
+        adapters=adapters,
         guidance_scale=plan.guidance_scale,
         repaint_mask=torch.from_numpy(mask)[None, None].to(checkpoint.device, torch.float32),
         masked_image_latents=masked_image_latents,
@@ -90,7 +135,25 @@ def prepare_conditioning(
     )
 
 
-def _at_pass_size(
+def _embeddings(plan: GenerationPlan) -> dict[str, Embedding]:
+    """The job's embeddings by the words that stand for them; files of some kilobytes."""
+    words: dict[str, Embedding] = {}
+    for sub_model in plan.embeddings:
+        embedding = load_embedding(sub_model.path, allow_pickle=sub_model.allow_pickle)
+        words |= dict.fromkeys(sub_model.prompt_words, embedding)
+    return words
+
+
+def _time_ids(pass_plan: PassPlan, checkpoint: Checkpoint) -> torch.Tensor | None:
+    """An uncropped image of the pass's own size, as SDXL is told of it (arXiv 2307.01952)."""
+    if checkpoint.family != "sdxl":
+        return None
+    size = (pass_plan.height_px, pass_plan.width_px)
+    top_left = (0, 0)
+    return torch.tensor([[*size, *top_left, *size]], dtype=torch.float32, device=checkpoint.device)
+
+
+def at_pass_size(
     plan: GenerationPlan, pass_plan: PassPlan, canvas: Canvas
 ) -> tuple[Image.Image, Image.Image | None]:
     """Images in sRGB, padded to the VAE factor, then brought to the size of the pass.
@@ -105,7 +168,7 @@ def _at_pass_size(
 
 
 def _fit(image: Image.Image, plan: GenerationPlan, pass_plan: PassPlan) -> Image.Image:
-    padded = pad_to_multiple(image, plan.info.vae_scale_factor)
+    padded = pad_to_multiple(image, plan.info.size_multiple_px)
     size = (pass_plan.width_px, pass_plan.height_px)
     return padded if padded.size == size else padded.resize(size, Image.Resampling.BICUBIC)
 

@@ -5,14 +5,14 @@ Paths are relative to the file; `package:NAME` names a model shipped inside this
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -20,32 +20,35 @@ from pydantic import (
     model_validator,
 )
 
-from engine.checkpoint_info import read_checkpoint_info
-from engine.errors import RegistryError, UnknownModel, WeightsUnavailable
+from engine.checkpoint_info import CheckpointInfo, Declared, read_checkpoint_info
+from engine.errors import (
+    MislabelledModel,
+    RegistryError,
+    UnknownLora,
+    UnknownModel,
+    WeightsUnavailable,
+)
+from engine.families import ModelFamily
+from engine.hub_source import HubSource
 from engine.job import Sampler
+from engine.model_paths import PACKAGED_MODELS as PACKAGED_MODELS
+from engine.model_paths import ModelFolder, ModelPath
+from engine.models_file_errors import readable_lines
+from engine.pipeline_info import Guidance, PipelineInfo, is_pipeline_folder, read_pipeline_info
+from engine.sub_models import HYPERNETWORK_REASON, SubModel
+from engine.translation_model import TranslationModel
 
-PACKAGE_PREFIX = "package:"
-PACKAGED_MODELS = Path(__file__).resolve().parent / "models"
+Offload = Literal["none", "model", "sequential"]
 
-
-def _existing_folder(value: object, info: ValidationInfo) -> object:
-    """Resolves a path of models.yaml and insists that it is a folder."""
-    if not isinstance(value, str):
-        raise ValueError("must be a path")
-    base = info.context["folder"] if info.context else Path()
-    if value.startswith(PACKAGE_PREFIX):
-        name = value.removeprefix(PACKAGE_PREFIX)
-        path = PACKAGED_MODELS / name
-        if path.parent != PACKAGED_MODELS or not path.is_dir():
-            raise ValueError(f"this installation ships no model named {name!r}")
-        return path
-    path = (base / value).resolve()
-    if not path.is_dir():
-        raise ValueError(f"{path} is not a folder")
-    return path
-
-
-ModelFolder = Annotated[Path, BeforeValidator(_existing_folder)]
+# What the entry of a pipeline model must leave out.
+_UNET_KEYS = (
+    "in_channels",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+    "timestep_spacing",
+    "allow_pickle",
+    "shared_vae",
+)
 
 
 class MainModel(BaseModel):
@@ -53,43 +56,108 @@ class MainModel(BaseModel):
 
     Attributes:
         name: the ModelCode clients use.
-        path: diffusers folder (model_index.json and one subfolder a component).
-        family: sd1 or sd2: a UNet with one CLIP text encoder.
+        path: diffusers folder (model_index.json and one subfolder a component), or a single file
+            in the original layout.
+        family: sd1, sd2, sdxl, or pipeline for all others. This and the next four are told by the
+            files in most cases; what they tell must agree with what is written here.
+        in_channels: 9 for inpainting checkpoints, 4 for ordinary ones.
+        prediction_type: what the UNet predicts.
+        rescale_betas_zero_snr: whether it was trained to zero terminal SNR.
+        timestep_spacing: how samplers pick their timesteps.
+        config: diffusers folder whose configs describe a single file of unusual architecture;
+            its weights are not read.
+        allow_pickle: read a pickled file, by torch's weights-only loader; needs family and
+            in_channels.
         native_size_px: side of the square canvas the checkpoint was trained on.
         num_inference_steps: default denoising steps, 6..100.
         sampler: default sampler.
-        guidance_scale: default classifier-free guidance, 1..30; 1 switches it off.
+        guidance_scale: default guidance, 1..30; 1 switches it off where it is classifier-free.
         refine_strength: 0..1, noise strength of the second pass on canvases above twice the
             native area; the first pass composes at native area.
-        shared_vae: VAE folder used unless a job asks for the checkpoint's own; None: its own.
+        shared_vae: VAE folder or file used unless a job asks for the checkpoint's own; None: its
+            own.
+        offload: of a pipeline, what stays in host memory until it is needed: none, model (one
+            component at a time on the device) or sequential (one layer at a time, slow).
         trigger_words: words the model was trained to react to, shown to clients.
+        source: where `backdrop models pull` gets it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, max_length=200)
-    path: ModelFolder
-    family: Literal["sd1", "sd2"]
+    path: ModelPath
+    family: ModelFamily | None = None
+    in_channels: Literal[4, 9] | None = None
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    rescale_betas_zero_snr: bool | None = None
+    timestep_spacing: Literal["leading", "linspace", "trailing"] | None = None
+    config: ModelFolder | None = None
+    allow_pickle: bool = False
     native_size_px: int = Field(ge=64, le=2048)
     num_inference_steps: int = Field(10, ge=6, le=100)
     sampler: Sampler = Sampler.EULER
     guidance_scale: float = Field(7.5, ge=1, le=30)
     refine_strength: float = Field(0.45, gt=0, lt=1)
-    shared_vae: ModelFolder | None = None
+    shared_vae: ModelPath | None = None
+    offload: Offload = "none"
     trigger_words: tuple[str, ...] = ()
+    source: HubSource | None = None
 
     @model_validator(mode="after")
-    def _is_a_diffusers_folder(self) -> MainModel:
-        if not (self.path / "model_index.json").is_file():
+    def _is_a_diffusers_folder_or_a_file(self, info: ValidationInfo) -> MainModel:
+        if info.context is not None and not info.context.get("must_exist", True):
+            return self
+        if self.path.is_dir() and not (self.path / "model_index.json").is_file():
             raise ValueError(f"path: {self.path} holds no model_index.json")
+        if self.path.is_dir() and self.config is not None:
+            raise ValueError("config: a diffusers folder brings its own configs")
         return self
 
+    @property
+    def checkpoint_info(self) -> CheckpointInfo:
+        """`info` of a model of a UNet family."""
+        info = self.info
+        assert isinstance(info, CheckpointInfo), f"{self.name!r} is a pipeline"
+        return info
 
-class _ModelsFile(BaseModel):
+    @property
+    def declared(self) -> Declared:
+        """What this entry says about its files."""
+        return Declared(
+            family=None if self.family == "pipeline" else self.family,
+            in_channels=self.in_channels,
+            prediction_type=self.prediction_type,
+            rescale_betas_zero_snr=self.rescale_betas_zero_snr,
+            timestep_spacing=self.timestep_spacing,
+            config=self.config,
+            allow_pickle=self.allow_pickle,
+        )
+
+    @property
+    def info(self) -> CheckpointInfo | PipelineInfo:
+        """Facts of the checkpoint, kept after the first look.
+
+        Raises:
+            WeightsUnavailable: its files are broken.
+        """
+        if is_pipeline_folder(self.path):
+            return read_pipeline_info(self.path)
+        if self.family == "pipeline":
+            raise MislabelledModel(
+                f"{self.path}: is of a UNet family, models.yaml says family pipeline"
+            )
+        return read_checkpoint_info(self.path, self.declared)
+
+
+class ModelsFile(BaseModel):
+    """All that models.yaml holds."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default_model: str
     models: tuple[MainModel, ...] = Field(min_length=1)
+    sub_models: tuple[SubModel, ...] = ()
+    translation: TranslationModel | None = None
 
 
 class Registry:
@@ -98,11 +166,23 @@ class Registry:
     Attributes:
         models: main models by name, in file order.
         default_model: the one used when a request names none.
+        sub_models: LoRAs, embeddings and hypernetworks by name, in file order.
+        unusable: by name, a line on each model or sub-model whose weight file is damaged or of
+            another kind. It stays registered, and its jobs are refused or fail with that line.
     """
 
-    def __init__(self, models: Mapping[str, MainModel], default_model: str) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, MainModel],
+        default_model: str,
+        *,
+        sub_models: Mapping[str, SubModel] | None = None,
+        unusable: Mapping[str, str] | None = None,
+    ) -> None:
         self.models = dict(models)
         self.default_model = default_model
+        self.sub_models = dict(sub_models or {})
+        self.unusable = dict(unusable or {})
 
     def main_model(self, name: str) -> MainModel:
         """The entry of that name.
@@ -115,13 +195,62 @@ class Registry:
         except KeyError:
             raise UnknownModel(f"no main model is named {name!r}", field="model_name") from None
 
+    def sub_model(self, name: str) -> SubModel:
+        """The entry of that name.
+
+        Raises:
+            UnknownLora: there is none.
+        """
+        try:
+            return self.sub_models[name]
+        except KeyError:
+            raise UnknownLora(f"no sub-model is named {name!r}", field="adapters") from None
+
 
 def load_registry(path: Path) -> Registry:
-    """Reads and validates a models.yaml.
+    """Reads and validates a models.yaml, and looks at the headers of the files it names.
 
     Raises:
         RegistryError: the file is missing, no YAML, or an entry is wrong; the message names file,
-            entry and key.
+            entry and key. A damaged weight file is no mistake of models.yaml: it goes to
+            `Registry.unusable`, and the other models are served.
+    """
+    parsed = read_models_file(path)
+    unusable: dict[str, str] = {}
+    for model in parsed.models:
+        try:
+            _look_at_files(model)
+        except WeightsUnavailable as exc:
+            if isinstance(exc, MislabelledModel) or model.path.is_dir():
+                raise RegistryError(f"{path}: models: entry {model.name!r}: path: {exc}") from exc
+            unusable[model.name] = str(exc)
+    for sub_model in parsed.sub_models:
+        try:
+            sub_model.trained_on()
+        except MislabelledModel as exc:
+            where = f"{path}: sub_models: entry {sub_model.name!r}"
+            raise RegistryError(f"{where}: path: {exc}") from exc
+        except WeightsUnavailable as exc:
+            unusable[sub_model.name] = str(exc)
+        if sub_model.kind == "hypernetwork":
+            unusable[sub_model.name] = HYPERNETWORK_REASON
+    return Registry(
+        {model.name: model for model in parsed.models},
+        parsed.default_model,
+        sub_models={sub_model.name: sub_model for sub_model in parsed.sub_models},
+        unusable=unusable,
+    )
+
+
+def read_models_file(path: Path, *, must_exist: bool = True) -> ModelsFile:
+    """Reads and validates a models.yaml by itself.
+
+    Args:
+        path: of the file.
+        must_exist: whether the paths it names must be there.
+
+    Raises:
+        RegistryError: as `load_registry`.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -132,48 +261,49 @@ def load_registry(path: Path) -> Registry:
         raise RegistryError(f"{path}: not valid YAML ({reason})") from exc
     if not isinstance(content, dict):
         raise RegistryError(f"{path}: expected the keys 'default_model' and 'models'")
+    context = {"folder": path.resolve().parent, "must_exist": must_exist}
     try:
-        parsed = _ModelsFile.model_validate(content, context={"folder": path.resolve().parent})
+        parsed = ModelsFile.model_validate(content, context=context)
     except ValidationError as exc:
-        raise RegistryError("\n".join(_readable_lines(path, content, exc))) from exc
-    by_name: dict[str, MainModel] = {}
-    for model in parsed.models:
-        if model.name in by_name:
-            raise RegistryError(f"{path}: models: the name {model.name!r} is used twice")
-        try:
-            read_checkpoint_info(model.path)
-        except WeightsUnavailable as exc:
-            raise RegistryError(f"{path}: models: entry {model.name!r}: path: {exc}") from exc
-        by_name[model.name] = model
-    if parsed.default_model not in by_name:
+        raise RegistryError("\n".join(readable_lines(path, content, exc))) from exc
+    names = Counter(model.name for model in parsed.models)
+    names.update(sub_model.name for sub_model in parsed.sub_models)
+    for name, count in names.items():
+        if count > 1:
+            raise RegistryError(f"{path}: the name {name!r} is used twice")
+    if all(model.name != parsed.default_model for model in parsed.models):
         raise RegistryError(f"{path}: default_model: no entry is named {parsed.default_model!r}")
-    return Registry(by_name, parsed.default_model)
+    return parsed
 
 
-def _readable_lines(path: Path, content: dict[str, object], exc: ValidationError) -> list[str]:
-    """A line for each mistake; of a list and its entries only the entries are told."""
-    errors = exc.errors()
-    deepest = [
-        error
-        for error in errors
-        if not any(
-            other["loc"][: len(error["loc"])] == error["loc"] and other["loc"] != error["loc"]
-            for other in errors
-        )
-    ]
-    return [_readable(path, content, error["loc"], error["msg"]) for error in deepest]
+def _look_at_files(model: MainModel) -> None:
+    """Reads the configs or the header of the checkpoint.
+
+    Raises:
+        WeightsUnavailable: they are broken, contradict the entry, or leave a need open.
+    """
+    info = model.info
+    if isinstance(info, PipelineInfo):
+        _check_pipeline_entry(model, info)
+    elif model.offload != "none":
+        raise MislabelledModel(f"{model.path}: {info.family} models have no offload")
+    elif not info.has_vae and model.shared_vae is None:
+        raise MislabelledModel(f"{model.path}: holds no VAE: name one as shared_vae")
 
 
-def _readable(
-    path: Path, content: dict[str, object], location: tuple[int | str, ...], message: str
-) -> str:
-    """One line: file, entry by its name where it has one, key, what is wrong."""
-    where = ".".join(str(part) for part in location)
-    entries = content.get("models")
-    if len(location) >= 2 and location[0] == "models" and isinstance(entries, list):
-        entry = entries[int(location[1])]
-        name = entry.get("name") if isinstance(entry, dict) else None
-        label = f"entry {name!r}" if name else f"entry {int(location[1]) + 1}"
-        key = ".".join(str(part) for part in location[2:])
-        where = f"models: {label}" + (f": {key}" if key else "")
-    return f"{path}: {where}: {message.removeprefix('Value error, ')}"
+def _check_pipeline_entry(model: MainModel, info: PipelineInfo) -> None:
+    """An entry must not promise what its pipeline does not do.
+
+    Raises:
+        MislabelledModel: it does.
+    """
+    name = f"{model.path}: {info.inpaint_class}"
+    if model.family not in (None, "pipeline"):
+        raise MislabelledModel(f"{name} is of no UNet family, models.yaml says {model.family}")
+    for key in _UNET_KEYS:
+        if key in model.model_fields_set:
+            raise MislabelledModel(f"{name} takes no {key}")
+    if model.sampler is not Sampler.EULER:
+        raise MislabelledModel(f"{name} has the sampler euler alone, not {model.sampler.value}")
+    if info.guidance is Guidance.NONE and model.guidance_scale != 1:
+        raise MislabelledModel(f"{name} takes no guidance: set guidance_scale to 1")

@@ -247,7 +247,7 @@ def test_generate_paints_files_around_the_untouched_item(capsys, tmp_path: Path)
     [
         (["--steps", 5], ["MainModel.InferenceParams.Steps"]),
         (["--width", 63], ["Width"]),
-        (["--sampler", "Heun"], ["Sampler", "Euler a"]),
+        (["--sampler", "PNDM"], ["Sampler", "Euler a"]),
         (["--model", "Nobody's"], ["Nobody's"]),
         (["--refer-strength", 0.5], ["--reference"]),
     ],

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from api.compute_loop import PARAMETERS_TEXT, WEIGHTS_TEXT, error_text
+from api.compute_loop import PARAMETERS_TEXT, PIPELINE_TEXT, WEIGHTS_TEXT, error_text
 from api.messages import (
     Add,
     Cancel,
@@ -34,6 +34,7 @@ from engine.errors import (
     GpuOutOfMemory,
     IncompatibleAdapter,
     NonFiniteResult,
+    PipelineFailed,
     WeightsUnavailable,
 )
 
@@ -205,8 +206,9 @@ def test_a_caller_is_not_told_where_the_servers_files_lie(caplog):
     assert [error_text("u", error) for error in told] == ["opaque", "9 GB", "NaN"]
     assert not caplog.text
 
-    for fault in (WeightsUnavailable, IncompatibleAdapter, EngineError):
-        assert error_text("u", fault("/srv/models/x is\nmissing")) == WEIGHTS_TEXT
+    for fault in (WeightsUnavailable, IncompatibleAdapter, EngineError, PipelineFailed):
+        text = PIPELINE_TEXT if fault is PipelineFailed else WEIGHTS_TEXT
+        assert error_text("u", fault("/srv/models/x is\nmissing")) == text
         assert "task u: /srv/models/x" in caplog.text
         caplog.clear()
 

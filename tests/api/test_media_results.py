@@ -88,3 +88,9 @@ def test_missing_parameters_are_left_out(key):
     del full[key]
     assert "None" not in parameters_text(full)
     assert parameters_text({}) == f"\nVersion: Backdrop {__version__}"
+
+
+def test_what_was_not_done_quite_as_asked_is_noted() -> None:
+    text = parameters_text({"notes": ["glow: 2 parts have no place", "mist: 1 part has none"]})
+    assert text.startswith('\nNote: "glow: 2 parts have no place; mist: 1 part has none", ')
+    assert "Note" not in parameters_text({"notes": []})

@@ -12,13 +12,13 @@ from api.media import DecodedImage
 from api.protocol import (
     SAMPLER_NAMES,
     SAMPLERS,
-    WIRE_FIELDS,
     Envelope,
     GenerateBackgroundsRequest,
     GetGenerateTaskDetailRequest,
     ListTasksDetailsRequest,
 )
 from api.rawjson import parse_object, plain
+from api.wire_fields import WIRE_FIELDS
 from api.wire_types import validate
 from engine.job import SEED_MODULUS, AdapterWeight, GenerationJob, ResizeMode, Sampler
 
@@ -93,7 +93,7 @@ def test_every_field_reaches_the_job():
         foreground_resize_mode=ResizeMode.JUST_RESIZE,
         reference_resize_mode=ResizeMode.CROP_AND_RESIZE,
         deep_fusion=True,
-        adapters=(AdapterWeight("a", 1.0), AdapterWeight("b", -0.25)),
+        adapters=(AdapterWeight("a"), AdapterWeight("b", -0.25)),
         seed=2147483647,
         num_images=16,
         width_px=640,
@@ -227,7 +227,7 @@ def test_ranges_are_inclusive_and_refused_by_name_beyond(
         ("MainModel", ["PICPIK General", [], 1]),
         ("MainModel.ModelCode", [1, True, "", "x" * 201, [], "a\0b"]),
         ("MainModel.InferenceParams", ["", 3, []]),
-        ("MainModel.InferenceParams.Sampler", ["euler", "PNDM", "Heun", 1, ""]),
+        ("MainModel.InferenceParams.Sampler", ["euler", "PNDM", "LCM", 1, ""]),
         ("PositivePrompts", ["blue sky", {"0": "x"}, 1, ["x" * 10_001], ["x" * 600] * 20]),
         ("NegativePrompts", ["text", True]),
         ("TransparentForeground", [0, [0], "0"]),
@@ -291,11 +291,22 @@ def test_null_is_absence_and_unknown_fields_are_ignored():
     assert parse(**{**nulls, **MINIMAL}) == parse() == parse(Unknown={"x": [1]}, signature=5)
 
 
-@pytest.mark.parametrize("name", ["DPM++ 2M Karras", "UniPC", "LMS", "Heun"])
-def test_a_sampler_to_come_is_refused_with_those_that_are_there(name: str):
+AVAILABLE_SAMPLERS = "Euler, Euler a, DPM++ 2M, DPM++ 2M Karras, UniPC, LMS, Heun, DDIM"
+
+
+@pytest.mark.parametrize("name", AVAILABLE_SAMPLERS.split(", "))
+def test_every_sampler_of_the_protocol_is_taken(name: str):
+    request = parse(MainModel={"InferenceParams": {"Sampler": name}})
+    sampler = job_of(resolve(request)).sampler
+    assert sampler is not None
+    assert SAMPLER_NAMES[sampler] == name
+
+
+@pytest.mark.parametrize("name", ["PNDM", "PLMS", "euler", "DPM++ SDE", ""])
+def test_another_sampler_is_refused_with_those_that_are_there(name: str):
     with pytest.raises(MalformedRequest) as caught:
         parse(MainModel={"InferenceParams": {"Sampler": name}})
-    assert "Euler, Euler a, DPM++ 2M, DDIM" in caught.value.message
+    assert AVAILABLE_SAMPLERS in caught.value.message
 
 
 def test_every_sampler_of_the_engine_has_a_name():

@@ -9,7 +9,8 @@ from sqlalchemy import event
 
 from api import media, submit
 from api.blobs import DiskFull, LocalBlobs
-from api.protocol import WIRE_FIELDS, GenerateBackgroundsRequest
+from api.protocol import GenerateBackgroundsRequest
+from api.wire_fields import WIRE_FIELDS
 from engine.errors import JobError, UnknownLora, UnknownModel, WeightsUnavailable
 from tests.api.bench import Bench
 from tests.api.wire import as_base64, assert_refused, checked, generate, png, signed, subclasses

@@ -43,7 +43,7 @@ def tiny_registry(tiny_root: Path) -> Registry:
 
 @pytest.fixture
 def tiny_engine(tiny_registry: Registry) -> Engine:
-    return Engine(tiny_registry, max_models=3)
+    return Engine(tiny_registry)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from engine.engine import Engine
-from engine.job import GenerationJob
+from engine.job import GenerationJob, Sampler
 
 SEEDS = 4
 SIZE_PX = 128
@@ -25,6 +25,14 @@ def test_blue_sky_is_bluer_than_sunset_sky(embedded_engine: Engine, product: Ima
     sunset = _backgrounds(embedded_engine, product, "sunset sky")
     blueness = [image[..., 2].mean() - image[..., 0].mean() for image in (blue, sunset)]
     assert blueness[0] > blueness[1] + 40
+
+
+@pytest.mark.parametrize("sampler", Sampler)
+def test_every_sampler_paints_a_blue_sky(
+    embedded_engine: Engine, product: Image.Image, sampler: Sampler
+) -> None:
+    sky = _backgrounds(embedded_engine, product, "blue sky, white clouds", sampler=sampler)
+    assert sky[..., 2].mean() > sky[..., 0].mean() + 50
 
 
 def test_grass_is_green_at_the_bottom(embedded_engine: Engine, product: Image.Image) -> None:

@@ -88,7 +88,7 @@ def test_a_truncated_weight_file_fails_its_job_and_no_other(
 
 def weights(engine: Engine, registry: Registry) -> dict[str, torch.Tensor]:
     checkpoint = engine._models.get(registry.main_model("nine"))
-    modules = {"unet": checkpoint.unet, "text_encoder": checkpoint.text_encoder}
+    modules = {"unet": checkpoint.unet, "text_encoder": checkpoint.text_encoders[0]}
     return {
         f"{name}.{key}": tensor.clone()
         for name, module in modules.items()
@@ -107,6 +107,23 @@ def test_events_count_every_step_and_end_with_the_job(
     assert {s.num_steps for s in steps} == {6}
     assert sum(isinstance(event, ImageDone) for event in seen) == 2
     assert seen[-1] == JobDone("job")
+
+
+def test_heun_counts_both_forwards_of_a_step(tiny_engine: Engine, job: GenerationJob) -> None:
+    seen: list[Event] = []
+    forwards = 0
+
+    def count(*_: object) -> None:
+        nonlocal forwards
+        forwards += 1
+
+    checkpoint = tiny_engine._models.get(tiny_engine.registry.main_model("nine"))
+    with checkpoint.unet.register_forward_hook(count):
+        tiny_engine.generate(replace(job, sampler=Sampler.HEUN), on_event=seen.append)
+    steps = [event for event in seen if isinstance(event, StepDone)]
+    assert forwards == 2 * 6 - 1
+    assert [s.step for s in steps] == list(range(1, forwards + 1))
+    assert {s.num_steps for s in steps} == {forwards}
 
 
 def test_both_passes_count_as_one_run(embedded_engine: Engine, product: Image.Image) -> None:

@@ -71,7 +71,7 @@ def test_a_job_that_finds_no_memory_waits_for_its_neighbour(
     tiny_engine.add(replace(job, job_id="neighbour"))
     tiny_engine.step()
     tiny_engine.add(job)
-    text_encoder = tiny_engine._models.get(tiny_registry.main_model("nine")).text_encoder
+    text_encoder = tiny_engine._models.get(tiny_registry.main_model("nine")).text_encoders[0]
 
     def refuse(_module: Any, _inputs: Any) -> None:
         if "neighbour" in tiny_engine._active:
@@ -94,7 +94,7 @@ def test_a_shared_vae_that_does_not_fit_is_named(tmp_path: Path, job: Generation
         num_decoder_blocks=(1, 1, 1),
     ).save_pretrained(tmp_path / "small")
     engine = Engine(write_registry(tmp_path, nine={"shared_vae": "small"}))
-    with pytest.raises(WeightsUnavailable, match=r"small: .*factor 4"):
+    with pytest.raises(WeightsUnavailable, match=r"small/.*factor 4"):
         engine.generate(job)
 
 

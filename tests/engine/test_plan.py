@@ -89,6 +89,8 @@ def test_seeds_count_up_and_wrap(embedded_registry: Registry) -> None:
         ({"strength": 0.5}, "strength"),
         ({"reference": REFERENCE, "strength": 1.5}, "strength"),
         ({"adapters": (AdapterWeight("no such"),)}, "adapters"),
+        ({"prompt": "sky <lora:style:1>"}, "prompt"),
+        ({"negative_prompt": "(sea:11)"}, "negative_prompt"),
         ({"foreground": REFERENCE}, "foreground"),
         ({"reference": FOREGROUND, "strength": 0.5}, "reference"),
     ],

@@ -47,6 +47,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("guidance_scale: 3", "guidence_scale: 3", ["'A'", "guidence_scale"]),
         ("package:embedded", "package:other", ["'A'", "path", "other"]),
         ("package:embedded", "package:../models/embedded", ["'A'", "path"]),
+        ("package:embedded", "package:/etc", ["'A'", "path"]),
+        ("package:embedded", "package:embedded/unet/..", ["'A'", "path"]),
         ("package:embedded", "nowhere", ["'A'", "path", "nowhere"]),
         ("package:embedded", ".", ["'A'", "model_index.json"]),
         ("name: A", "nam: A", ["entry 1", "name"]),
