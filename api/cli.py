@@ -124,6 +124,10 @@ def generate(
         ResizeModeName, typer.Option(help="How both images are brought to size.")
     ] = ResizeModeName.RESIZE_AND_FILL,
     model: Annotated[str | None, typer.Option(help="See `backdrop models list`.")] = None,
+    sub_model: Annotated[
+        list[str] | None,
+        typer.Option(help="A LoRA or embedding, NAME or NAME=WEIGHT, -1 to 2; repeatable."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="6 to 100.")] = None,
     sampler: Annotated[str | None, typer.Option(help=", ".join(SAMPLER_NAMES.values()))] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="1 to 30.")] = None,
@@ -146,6 +150,7 @@ def generate(
         raise UsageFault("--refer-strength needs --reference")
     fields = {
         "MainModel": {"ModelCode": model, "InferenceParams": inference},
+        "SubModelList": [_sub_model(text) for text in sub_model or ()],
         "PositivePrompts": prompt,
         "NegativePrompts": negative_prompt,
         "BackgroundImage2Image": background,
@@ -175,6 +180,17 @@ def generate(
             typer.echo(str(result), err=isinstance(result, EngineError))
     if failed:
         raise typer.Exit(1)
+
+
+def _sub_model(text: str) -> dict[str, object]:
+    """NAME or NAME=WEIGHT as an entry of SubModelList; a name may hold equals signs too."""
+    name, equals, weight = text.rpartition("=")
+    if not equals:
+        return {"ModelCode": text}
+    try:
+        return {"ModelCode": name, "InferenceParams": {"LoraWeight": float(weight)}}
+    except ValueError:
+        raise UsageFault(f"--sub-model {text}: {weight!r} is not a weight") from None
 
 
 @models_app.command("list")

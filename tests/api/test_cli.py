@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from api import cli
 from api.database import open_database
@@ -250,6 +252,8 @@ def test_generate_paints_files_around_the_untouched_item(capsys, tmp_path: Path)
         (["--sampler", "PNDM"], ["Sampler", "Euler a"]),
         (["--model", "Nobody's"], ["Nobody's"]),
         (["--refer-strength", 0.5], ["--reference"]),
+        (["--sub-model", "Nobody's=0.5"], ["Nobody's"]),
+        (["--sub-model", "style=much"], ["--sub-model", "much"]),
     ],
 )
 def test_generate_refuses_what_the_service_refuses(capsys, tmp_path: Path, options, texts):
@@ -260,6 +264,38 @@ def test_generate_refuses_what_the_service_refuses(capsys, tmp_path: Path, optio
     assert (status, out) == (2, "")
     assert_one_line(err, *texts)
     assert not (tmp_path / "out").exists()
+
+
+def test_generate_applies_the_sub_models_it_is_given(capsys, tmp_path: Path):
+    models = tmp_path / "models.yaml"
+    models.write_text(
+        "default_model: small\n"
+        "models: [{name: small, path: package:embedded, family: sd1, native_size_px: 256}]\n"
+        "sub_models: [{name: a=b, kind: lora, path: strong.safetensors, family: sd1}]\n"
+    )
+    write_strong_lora(tmp_path / "strong.safetensors")
+    foreground = tmp_path / "item.png"
+    foreground.write_bytes(png(64, 64))
+    arguments = ["--models", models, "--foreground", foreground, "--seed", 1, "--steps", 6]
+    pixels = {}
+    for weight in ("1", "0", None):
+        options = [] if weight is None else ["--sub-model", f"a=b={weight}"]
+        output = tmp_path / str(weight)
+        status, _, err = run(
+            capsys, "generate", *arguments, *options, "--output", output, "--device", "cpu"
+        )
+        assert status == 0, err
+        with Image.open(output / "1.png") as image:
+            pixels[weight] = image.tobytes()
+    assert pixels["0"] == pixels[None]
+    assert pixels["1"] != pixels[None]
+
+
+def write_strong_lora(path: Path) -> None:
+    """A LoRA of rank 1 on one layer of the embedded model's UNet that no picture can miss."""
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0"
+    up, down = torch.full((256, 1), 2.0), torch.linspace(-1, 1, 256)[None]
+    save_file({f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down}, path)
 
 
 def test_generate_refuses_an_opaque_foreground(capsys, tmp_path: Path):
