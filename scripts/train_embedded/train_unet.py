@@ -2,8 +2,10 @@
 
     python -m scripts.train_embedded.train_unet --work DIR --minutes 110
     python -m scripts.train_embedded.train_unet --work DIR --minutes 60 --anneal
+    python -m scripts.train_embedded.train_unet --work DIR --minutes 60 --channels 4
 
 The learning rate is constant, so that a sitting can be of any length; the last one anneals it.
+With 4 channels the smaller ordinary sibling is trained, on the finished model's text encoder.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
-from transformers import CLIPTokenizer
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from scripts.train_embedded.checkpoint import TrainingState
 from scripts.train_embedded.latent_data import LatentBatch, LatentData
@@ -30,6 +33,7 @@ from scripts.train_embedded.unet_model import (
 )
 from scripts.train_embedded.words import caption
 
+FOLDERS = {9: "unet", 4: "sibling"}  # by the denoiser's input channels
 BATCH_SIZE = 16
 CAPTION_DROPOUT = 0.1
 EMA_DECAY = 0.9995
@@ -47,20 +51,22 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--anneal", action="store_true", help="cosine to zero over this sitting")
     parser.add_argument("--start", type=Path, help="model folder of the same shape to begin with")
+    parser.add_argument("--channels", type=int, choices=FOLDERS, default=9)
     options = parser.parse_args()
-    folder: Path = options.work / "unet"
+    folder: Path = options.work / FOLDERS[options.channels]
     folder.mkdir(parents=True, exist_ok=True)
     data, tokenizer = load_data(options.work)
     state = new_state(tokenizer, options.learning_rate)
+    text_encoder = state.modules["text_encoder"]
+    if options.channels == 4:
+        text_encoder = finished_text_encoder(options.work, tokenizer)
+        state = new_sibling_state(options.learning_rate)
     if (folder / "state.pt").exists():
         state.load(folder / "state.pt")
-    else:
-        if options.start:
-            start_from(
-                options.start, state.modules["unet"], state.modules["text_encoder"], tokenizer
-            )
-            state.ema = [weight.detach().clone() for weight in state.parameters]
-    train(state, data, tokenizer, options, folder)
+    elif options.start:
+        start_from(options.start, state.modules["unet"], text_encoder, tokenizer)
+        state.ema = [weight.detach().clone() for weight in state.parameters]
+    train(state, text_encoder, data, tokenizer, options, folder)
 
 
 def load_data(work: Path) -> tuple[LatentData, CLIPTokenizer]:
@@ -78,10 +84,27 @@ def load_data(work: Path) -> tuple[LatentData, CLIPTokenizer]:
 
 
 def new_state(tokenizer: CLIPTokenizer, learning_rate: float) -> TrainingState:
-    """Fresh modules and their optimiser."""
+    """Fresh denoiser and text encoder, trained together, and their optimiser."""
     torch.manual_seed(0)
     unet = new_unet(9).to(memory_format=torch.channels_last)
-    modules = {"unet": unet, "text_encoder": new_text_encoder(tokenizer)}
+    return _state({"unet": unet, "text_encoder": new_text_encoder(tokenizer)}, learning_rate)
+
+
+def new_sibling_state(learning_rate: float) -> TrainingState:
+    """A fresh 4-channel denoiser and its optimiser; the text encoder is given."""
+    torch.manual_seed(0)
+    return _state({"unet": new_unet(4).to(memory_format=torch.channels_last)}, learning_rate)
+
+
+def finished_text_encoder(work: Path, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """The averaged text encoder of the inpainting model, frozen."""
+    base = new_state(tokenizer, learning_rate=0.0)
+    base.load(work / FOLDERS[9] / "state.pt")
+    base.use_ema()
+    return base.modules["text_encoder"].requires_grad_(False).eval()
+
+
+def _state(modules: dict[str, nn.Module], learning_rate: float) -> TrainingState:
     weights = [weight for module in modules.values() for weight in module.parameters()]
     optimizer = torch.optim.AdamW(
         weights, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2, fused=True
@@ -91,6 +114,7 @@ def new_state(tokenizer: CLIPTokenizer, learning_rate: float) -> TrainingState:
 
 def train(
     state: TrainingState,
+    text_encoder: CLIPTextModel,
     data: LatentData,
     tokenizer: CLIPTokenizer,
     options: argparse.Namespace,
@@ -111,7 +135,9 @@ def train(
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         batch = data.batch(rng, BATCH_SIZE, dropout=CAPTION_DROPOUT)
-        loss, plain = denoising_loss(state, batch, tokenizer, schedule)
+        loss, plain = denoising_loss(
+            state.modules["unet"], text_encoder, batch, tokenizer, schedule
+        )
         state.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(state.parameters, 1.0)
@@ -138,9 +164,16 @@ def train(
 
 
 def denoising_loss(
-    state: TrainingState, batch: LatentBatch, tokenizer: CLIPTokenizer, schedule: DDIMScheduler
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    batch: LatentBatch,
+    tokenizer: CLIPTokenizer,
+    schedule: DDIMScheduler,
 ) -> tuple[torch.Tensor, float]:
-    """Min-SNR weighted v-prediction loss (arXiv 2303.09556) and its unweighted value."""
+    """Min-SNR weighted v-prediction loss (arXiv 2303.09556) and its unweighted value.
+
+    A denoiser of 9 channels sees mask and masked image too; one of 4 the noisy latents alone.
+    """
     latents = batch.image_latents
     timesteps = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
     noise = torch.randn_like(latents)
@@ -149,10 +182,12 @@ def denoising_loss(
     tokens = tokenizer(
         batch.captions, padding="max_length", truncation=True, return_tensors="pt"
     ).input_ids
-    prompt_embeds = state.modules["text_encoder"](tokens).last_hidden_state
-    inputs = torch.cat([noisy, batch.repaint_mask, batch.masked_image_latents], dim=1)
+    prompt_embeds = text_encoder(tokens).last_hidden_state
+    inputs = noisy
+    if unet.config.in_channels == 9:
+        inputs = torch.cat([noisy, batch.repaint_mask, batch.masked_image_latents], dim=1)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
-    output = state.modules["unet"](inputs, timesteps, prompt_embeds).sample
+    output = unet(inputs, timesteps, prompt_embeds).sample
     errors = (output - target).square().mean((1, 2, 3))
     alphas = schedule.alphas_cumprod[timesteps]
     snr = alphas / (1 - alphas)
