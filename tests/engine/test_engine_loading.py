@@ -98,20 +98,25 @@ def test_a_job_that_needs_no_model_does_not_wait_for_one(
     assert len(images(events, "returned")) == 1
 
 
+def cache_of_another_device(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> ModelCache:
+    """With room for one model; its copies are made on the CPU so that they can run."""
+    cache = ModelCache(
+        device=torch.device("meta"), dtype=torch.float32, device_bytes=1, host_bytes=10**9
+    )
+    on_cpu = {
+        name: load_checkpoint(model, device=torch.device("cpu"), dtype=torch.float32)
+        for name, model in registry.models.items()
+    }
+    monkeypatch.setattr(cache, "_copy", lambda checkpoint: on_cpu[checkpoint.name])
+    return cache
+
+
 def test_nobody_overtakes_a_model_that_waits_for_room(
     tiny_registry: Registry, job: GenerationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a stream of jobs for one model would keep another one out for ever."""
     engine = Engine(tiny_registry)
-    full = ModelCache(
-        device=torch.device("meta"), dtype=torch.float32, device_bytes=1, host_bytes=10**9
-    )
-    on_cpu = {
-        name: load_checkpoint(model, device=torch.device("cpu"), dtype=torch.float32)
-        for name, model in tiny_registry.models.items()
-    }
-    # The cache of another device, whose copies are made on the CPU so that they can run.
-    monkeypatch.setattr(full, "_copy", lambda checkpoint: on_cpu[checkpoint.name])
+    full = cache_of_another_device(tiny_registry, monkeypatch)
     for name in ("four", "nine"):
         full.get(tiny_registry.main_model(name))
     engine._models = full
@@ -129,14 +134,7 @@ def test_waiting_jobs_of_two_models_do_not_push_each_others_out(
 ) -> None:
     """With room for one model and copies that take no time at all."""
     engine = Engine(tiny_registry)
-    cache = ModelCache(
-        device=torch.device("meta"), dtype=torch.float32, device_bytes=1, host_bytes=10**9
-    )
-    on_cpu = {
-        name: load_checkpoint(model, device=torch.device("cpu"), dtype=torch.float32)
-        for name, model in tiny_registry.models.items()
-    }
-    monkeypatch.setattr(cache, "_copy", lambda checkpoint: on_cpu[checkpoint.name])
+    cache = cache_of_another_device(tiny_registry, monkeypatch)
     for name in ("nine", "four"):
         cache.get(tiny_registry.main_model(name))
     monkeypatch.setattr("engine.model_cache.run_in_background", at_once)
