@@ -278,9 +278,14 @@ def build_on_meta(config_file: Path, make: Callable[[dict[str, Any]], Any]) -> A
         with torch.device("meta"):
             return make(config)
     except (
-        ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, ArithmeticError,
-        NotImplementedError, OSError,
-    ) as exc:  # fmt: skip
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as exc:
         reason = str(exc).strip().partition("\n")[0]
         raise WeightsUnavailable(f"{config_file}: unusable config: {reason}") from exc
 
