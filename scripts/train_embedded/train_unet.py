@@ -174,18 +174,38 @@ def denoising_loss(
 
     A denoiser of 9 channels sees mask and masked image too; one of 4 the noisy latents alone.
     """
-    latents = batch.image_latents
+    tokens = tokenizer(
+        batch.captions, padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
+    told = None
+    if unet.config.in_channels == 9:
+        told = torch.cat([batch.repaint_mask, batch.masked_image_latents], dim=1)
+    prompt_embeds = text_encoder(tokens).last_hidden_state
+    return weighted_velocity_loss(unet, batch.image_latents, prompt_embeds, schedule, told=told)
+
+
+def weighted_velocity_loss(
+    unet: UNet2DConditionModel,
+    latents: torch.Tensor,
+    prompt_embeds: torch.Tensor,
+    schedule: DDIMScheduler,
+    *,
+    told: torch.Tensor | None,
+) -> tuple[torch.Tensor, float]:
+    """The loss at random timesteps and its unweighted value.
+
+    Args:
+        unet: the denoiser.
+        latents: (B, 4, h, w) float32, scaled: what it should paint.
+        prompt_embeds: (B, 77, D).
+        schedule: its noise.
+        told: (B, 5, h, w), mask and masked image, for a denoiser of 9 channels.
+    """
     timesteps = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
     noise = torch.randn_like(latents)
     noisy = schedule.add_noise(latents, noise, timesteps)
     target = schedule.get_velocity(latents, noise, timesteps)
-    tokens = tokenizer(
-        batch.captions, padding="max_length", truncation=True, return_tensors="pt"
-    ).input_ids
-    prompt_embeds = text_encoder(tokens).last_hidden_state
-    inputs = noisy
-    if unet.config.in_channels == 9:
-        inputs = torch.cat([noisy, batch.repaint_mask, batch.masked_image_latents], dim=1)
+    inputs = noisy if told is None else torch.cat([noisy, told], dim=1)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     output = unet(inputs, timesteps, prompt_embeds).sample
     errors = (output - target).square().mean((1, 2, 3))
