@@ -1,10 +1,9 @@
-"""Sampler names -> diffusers scheduler objects, one object a lane."""
+"""Sampler names -> diffusers scheduler objects, of which `engine.sampler_steps` reads the steps."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from diffusers.schedulers import (
     DDIMScheduler,
@@ -12,56 +11,23 @@ from diffusers.schedulers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     LMSDiscreteScheduler,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
-from numpy.polynomial import Polynomial
 
-from engine.job import Sampler
+from engine.job import AnySampler, DistilledSampler, Sampler
 from engine.schedule import KARRAS_MAX_SIGMA, NoiseSchedule, StepSchedule, num_forwards
 
 # Models with an ordinary terminal SNR start below: Stable Diffusion at 14.6.
 HEUN_MAX_SIGMA = 20.0
 
 
-class Scheduler(Protocol):
-    """What the step loop uses of diffusers' scheduler classes.
-
-    Attributes:
-        timesteps: what the UNet is told at each forward (`num_forwards` of N steps).
-        init_noise_sigma: standard deviation of the sample at pure noise.
-    """
-
-    timesteps: torch.Tensor
-    init_noise_sigma: float | torch.Tensor
-
-    def scale_model_input(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """The sample at the scale the UNet was trained on."""
-        ...
-
-    def add_noise(
-        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-    ) -> torch.Tensor:
-        """`original_samples` at the noise level of the current step."""
-        ...
-
-    def step(
-        self,
-        model_output: torch.Tensor,
-        timestep: torch.Tensor,
-        sample: torch.Tensor,
-        *,
-        return_dict: bool,
-        **arguments: Any,
-    ) -> tuple[torch.Tensor, ...]:
-        """The sample one step further, first of the tuple."""
-        ...
-
-
 def make_scheduler(
-    sampler: Sampler, noise_schedule: NoiseSchedule, num_steps: int, steps: StepSchedule | None
-) -> Scheduler:
-    """A scheduler ready for step 0.
+    sampler: AnySampler, noise_schedule: NoiseSchedule, num_steps: int, steps: StepSchedule | None
+) -> Any:
+    """A scheduler object ready for step 0.
 
     Args:
         sampler: which algorithm.
@@ -76,7 +42,10 @@ def make_scheduler(
         sampler = Sampler.EULER
     scheduler: Any = _new_scheduler(sampler, noise_schedule)
     scheduler.set_timesteps(num_steps)
-    if steps is not None:
+    if steps is not None and isinstance(sampler, DistilledSampler):
+        # Whole timesteps, by which these classes look up their noise levels.
+        scheduler.timesteps = torch.tensor(steps.timesteps).long()
+    elif steps is not None:
         # No common API takes both; overwriting was checked for these classes.
         scheduler.timesteps = torch.tensor(steps.timesteps, dtype=torch.float32)
         scheduler.sigmas = torch.tensor(steps.sigmas, dtype=torch.float32)
@@ -84,8 +53,7 @@ def make_scheduler(
         _drop_surplus_step(scheduler, num_steps, num_forwards(sampler, num_steps))
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)
-    ready: Scheduler = scheduler
-    return ready
+    return scheduler
 
 
 def _drop_surplus_step(scheduler: Any, num_steps: int, forwards: int) -> None:
@@ -98,13 +66,6 @@ def _drop_surplus_step(scheduler: Any, num_steps: int, forwards: int) -> None:
     if hasattr(scheduler, "sigmas"):
         scheduler.sigmas = torch.cat([scheduler.sigmas[:forwards], scheduler.sigmas[-1:]])
     scheduler.num_inference_steps = num_steps
-
-
-def step_arguments(scheduler: Scheduler, generator: torch.Generator) -> dict[str, Any]:
-    """The extra arguments of `scheduler.step`: noise comes from the lane's own generator."""
-    if isinstance(scheduler, EulerAncestralDiscreteScheduler):
-        return {"generator": generator}
-    return {}
 
 
 class _SampleEulerAncestral(EulerAncestralDiscreteScheduler):  # type: ignore[misc]  # untyped
@@ -139,25 +100,7 @@ class _Heun(HeunDiscreteScheduler):  # type: ignore[misc]  # untyped
         return kept * start + (1 - kept) * image, result[1]
 
 
-class _ExactLMS(LMSDiscreteScheduler):  # type: ignore[misc]  # untyped
-    """LMS with its coefficients integrated in closed form.
-
-    They are integrals of polynomials, which diffusers' class takes numerically over torch scalars:
-    2.8 ms a step and image, half as long as the forward of a full batch on a GPU. This takes 0.5 ms.
-    """
-
-    def get_lms_coefficient(self, order: int, t: int, current_order: int) -> float:
-        """The integral of a Lagrange basis polynomial from sigma t to sigma t + 1."""
-        # From sigma t on: float64 then holds the sums of high powers well.
-        nodes = (self.sigmas[t - order + 1 : t + 2] - self.sigmas[t]).double().numpy()
-        past, end = nodes[-2::-1], nodes[-1]
-        others = np.delete(past, current_order)
-        basis = Polynomial.fromroots(others) if len(others) else Polynomial([1.0])
-        scale = np.prod(past[current_order] - others)
-        return float(basis.integ()(end) / scale)
-
-
-def _new_scheduler(sampler: Sampler, noise_schedule: NoiseSchedule) -> Any:
+def _new_scheduler(sampler: AnySampler, noise_schedule: NoiseSchedule) -> Any:
     """A scheduler object on the checkpoint's betas, without steps yet."""
     config: dict[str, Any] = {
         "trained_betas": list(noise_schedule.betas),
@@ -167,7 +110,7 @@ def _new_scheduler(sampler: Sampler, noise_schedule: NoiseSchedule) -> Any:
         "steps_offset": noise_schedule.steps_offset,
     }
     match sampler:
-        case Sampler.DDIM:
+        case Sampler.DDIM | DistilledSampler():
             config |= {"clip_sample": False, "set_alpha_to_one": noise_schedule.set_alpha_to_one}
         case Sampler.EULER_ANCESTRAL if noise_schedule.prediction_type == "sample":
             return _SampleEulerAncestral.from_config(config | {"prediction_type": "epsilon"})
@@ -180,13 +123,15 @@ def _new_scheduler(sampler: Sampler, noise_schedule: NoiseSchedule) -> Any:
     return _CLASSES[sampler].from_config(config)
 
 
-_CLASSES: dict[Sampler, Any] = {
+_CLASSES: dict[AnySampler, Any] = {
     Sampler.EULER: EulerDiscreteScheduler,
     Sampler.EULER_ANCESTRAL: EulerAncestralDiscreteScheduler,
     Sampler.DPMPP_2M: DPMSolverMultistepScheduler,
     Sampler.DPMPP_2M_KARRAS: DPMSolverMultistepScheduler,
     Sampler.UNIPC: UniPCMultistepScheduler,
-    Sampler.LMS: _ExactLMS,
+    Sampler.LMS: LMSDiscreteScheduler,
     Sampler.HEUN: _Heun,
     Sampler.DDIM: DDIMScheduler,
+    DistilledSampler.LCM: LCMScheduler,
+    DistilledSampler.TCD: TCDScheduler,
 }

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from engine.job import Sampler
-from engine.samplers import make_scheduler, step_arguments
+from engine.sampler_state import SamplerState, advance, model_inputs
+from engine.sampler_steps import sampler_steps
+from engine.samplers import make_scheduler
 from engine.schedule import (
     KARRAS_MAX_SIGMA,
     NoiseSchedule,
@@ -59,38 +61,33 @@ def test_a_perfect_model_leads_to_its_image(
     if strength is not None:
         steps = partial_schedule(schedule, strength, num_steps, sampler)
     scheduler = make_scheduler(sampler, schedule, num_steps, steps)
+    weights = sampler_steps(sampler, schedule, num_steps, steps)
     generator = torch.Generator().manual_seed(3)
     image = torch.randn(1, 4, 4, 4, generator=generator)
     noise = torch.randn(1, 4, 4, 4, generator=generator)
-    sample = (
-        noise * scheduler.init_noise_sigma
-        if steps is None
-        else scheduler.add_noise(image, noise, scheduler.timesteps[:1])
-    )
-    arguments = step_arguments(scheduler, generator)
-    for index, timestep in enumerate(scheduler.timesteps):
-        model_input = scheduler.scale_model_input(sample, timestep)
-        alpha_bar = _alpha_bar(scheduler, index)
-        true_noise = (model_input - alpha_bar**0.5 * image) / (1 - alpha_bar) ** 0.5
+    start = noise * weights.init_noise_sigma if steps is None else weights.noised(image, noise, 0)
+    state = SamplerState(weights, start, generator)
+    while not state.is_finished:
+        alpha_bar = _alpha_bar(scheduler, state.step_index)
+        true_noise = (model_inputs([state]) - alpha_bar**0.5 * image) / (1 - alpha_bar) ** 0.5
         velocity = alpha_bar**0.5 * true_noise - (1 - alpha_bar) ** 0.5 * image
         truth = {"epsilon": true_noise, "v_prediction": velocity, "sample": image}
-        output = truth[prediction_type].float()
-        sample = scheduler.step(output, timestep, sample, **arguments, return_dict=False)[0]
+        advance([state], truth[prediction_type].float())
     # DDIM ends at its first training alpha-bar, not at 1.
-    torch.testing.assert_close(sample, image, rtol=0, atol=0.1)
+    torch.testing.assert_close(state.latents, image, rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize("num_steps", [6, 20, 61])
 def test_heun_survives_a_revised_guess_on_its_step_from_zero_terminal_snr(num_steps: int) -> None:
     """The image lands between both guesses; the mean slope would throw it off by up to 29."""
     schedule = _schedule("sample", zero_snr=True)
-    scheduler: Any = make_scheduler(Sampler.HEUN, schedule, num_steps, None)
+    steps = sampler_steps(Sampler.HEUN, schedule, num_steps, None)
     image, noise = torch.randn(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
-    sample = image + noise * scheduler.init_noise_sigma
-    for guess, timestep in zip((image, image + 0.1), scheduler.timesteps, strict=False):
-        scheduler.scale_model_input(sample, timestep)
-        sample = scheduler.step(guess, timestep, sample, return_dict=False)[0]
-    reached = sample - noise * scheduler.sigmas[1]
+    state = SamplerState(steps, image + noise * steps.init_noise_sigma, torch.Generator())
+    for guess in (image, image + 0.1):
+        advance([state], guess)
+    _, sigma = steps.noise_levels[2]
+    reached = state.latents - noise * sigma
     torch.testing.assert_close(reached, image + 0.05, rtol=0, atol=0.01)
 
 
