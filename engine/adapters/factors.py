@@ -142,10 +142,12 @@ def _low_rank(
     module: nn.Linear | nn.Conv2d,
 ) -> LowRank:
     dtype = module.weight.dtype
-    down, down_scale = in_range(down.reshape(-1, *module.weight.shape[1:]), dtype)
-    up, up_scale = in_range(up.T, dtype)
-    gain = None if gain is None else gain.to(dtype)
-    return LowRank(down, up, scale * down_scale * up_scale, gain)
+    if isinstance(module, nn.Conv2d):
+        down = down.reshape(-1, *module.weight.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+    down, down_scale = in_range(down, dtype)
+    # What of a scaled `up` float16 cannot hold is lost in the rounding of the output anyway.
+    up = (up.T * (scale * down_scale)).to(dtype)
+    return LowRank(torch.cat([down, up], dim=1), None if gain is None else gain.to(dtype))
 
 
 def _kronecker(

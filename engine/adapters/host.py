@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import nn
 
-from engine.adapters.layers import Layer, stack_layers
+from engine.adapters.hooks import Hooks
 from engine.adapters.load import Lora, load_lora
+from engine.adapters.lora_cache import LoraCache, LoraCounts
 from engine.adapters.names import TEXT_ENCODERS, UNET, Target, name_table
-from engine.adapters.rows import AdapterSet, RowMap
-from engine.adapters.side_path import add_updates
-from engine.errors import WeightsUnavailable
+from engine.adapters.rows import AdapterSet, RowMap, row_map
+from engine.adapters.stack_cache import StackCache
 
 DEFAULT_MAX_BYTES = 4 * 2**30
-_MAX_STACKS = 4
-
-# A hook acts only in the context that put it on: a forward of the same modules on another thread
-# sees another value here and runs without adapters.
-_UNET_ROWS: ContextVar[RowMap | None] = ContextVar("unet_rows", default=None)
-_TEXT_ROWS: ContextVar[RowMap | None] = ContextVar("text_rows", default=None)
+_MAX_ROW_MAPS = 16
 
 
 class AdapterHost:
     """LoRAs for the UNet and the text encoders of one checkpoint.
 
-    Base weights are read for names, shapes and DoRA norms, and never written. Not thread-safe, as
-    the engine that owns it.
+    Base weights are read for names, shapes and DoRA norms, and never written. `lora`,
+    `text_encoding`, `num_bytes` and `counts` may be used from any thread; what runs the UNet is one
+    thread, which uses the rest.
 
     Args:
         unet: diffusers' UNet2DConditionModel.
@@ -50,27 +45,39 @@ class AdapterHost:
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        encoders = dict(zip(TEXT_ENCODERS, text_encoders, strict=False))
-        self._models: dict[str, nn.Module] = {UNET: unet, **encoders}
+        self._unet = unet
+        self._encoders = dict(zip(TEXT_ENCODERS, text_encoders, strict=False))
         self._max_bytes = max_bytes
-        self._loras: OrderedDict[tuple[object, ...], Lora] = OrderedDict()
-        self._stacks: OrderedDict[tuple[str, tuple[Lora, ...]], tuple[Layer, ...]] = OrderedDict()
+        self._loras = LoraCache(self._load, max_bytes, self._forget)
+        self._unet_stacks = StackCache({UNET: unet}, max_bytes)
+        self._text_stacks = StackCache(self._encoders, max_bytes)
+        self._unet_hooks = Hooks("unet_adapters")
+        self._text_hooks = Hooks("text_adapters")
+        self._encoding = RLock()
+        self._row_maps: dict[tuple[AdapterSet, ...], RowMap | None] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AdapterHost:
         """A host of the copied models; what is loaded stays with the original."""
-        unet, *text_encoders = (copy.deepcopy(each, memo) for each in self._models.values())
-        return AdapterHost(unet, text_encoders, max_bytes=self._max_bytes)
+        unet = copy.deepcopy(self._unet, memo)
+        encoders = [copy.deepcopy(each, memo) for each in self._encoders.values()]
+        copy.deepcopy(self._unet_hooks, memo).take_off()
+        return AdapterHost(unet, encoders, max_bytes=self._max_bytes)
 
     @cached_property
     def names(self) -> dict[str, Target]:
         """Every name a LoRA file may use, see `name_table`."""
-        encoders = [model for name, model in self._models.items() if name != UNET]
-        return name_table(self._models[UNET], encoders)
+        return name_table(self._unet, list(self._encoders.values()))
 
     @property
     def num_bytes(self) -> int:
         """Device memory of the LoRAs kept and of their stacks."""
-        return self._lora_bytes + self._stack_bytes
+        stacks = self._unet_stacks.num_bytes + self._text_stacks.num_bytes
+        return self._loras.num_bytes + stacks
+
+    @property
+    def counts(self) -> LoraCounts:
+        """How often a LoRA was here, read from its file, or put out."""
+        return self._loras.counts
 
     def lora(self, path: Path) -> Lora:
         """The LoRA of that file, loaded where it is not kept or the file has changed.
@@ -81,97 +88,70 @@ class AdapterHost:
             WeightsUnavailable, IncompatibleAdapter, torch.OutOfMemoryError: see `load_lora`; what
                 is kept is unchanged.
         """
-        key = (path, *_version(path), self._device)
-        lora = self._loras.get(key)
-        if lora is None:
-            lora = load_lora(path, self.names)
-            self._loras[key] = lora
-        self._loras.move_to_end(key)
-        while len(self._loras) > 1 and self._lora_bytes > self._max_bytes:
-            _, oldest = self._loras.popitem(last=False)
-            for stack in [each for each in self._stacks if oldest in each[1]]:
-                del self._stacks[stack]
-        return lora
+        return self._loras.get(path)
 
     def clear(self) -> None:
         """Lets go of everything on the device."""
         self._loras.clear()
-        self._stacks.clear()
+        self._unet_stacks.clear()
+        self._text_stacks.clear()
+        self._row_maps.clear()
 
     @contextmanager
     def unet_rows(self, rows: Sequence[AdapterSet]) -> Iterator[None]:
-        """Within it, a forward of the UNet with `len(rows)` rows gives each row its adapters."""
-        with self._acting([UNET], rows, _UNET_ROWS):
+        """Within it, a forward of the UNet with `len(rows)` rows gives each row its adapters.
+
+        The hooks stay for the next forward. One without adapters takes them off.
+        """
+        mapped = self._row_map(tuple(rows))
+        if mapped is None:
+            self.rest()
+            yield
+            return
+        with self._unet_hooks.acting(mapped, self._unet_stacks.get(mapped.sets)):
+            yield
+
+    def rest(self) -> None:
+        """Leaves the UNet as it is without adapters, until a forward needs them again."""
+        self._unet_hooks.take_off()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it, on any thread, the models can be copied: no hook is put on or taken off."""
+        with self._encoding, self._unet_hooks.held():
             yield
 
     @contextmanager
     def text_encoding(self, adapters: AdapterSet) -> Iterator[None]:
-        """Within it, every row of every text encoder forward uses `adapters`."""
-        with self._acting(self._models.keys() - {UNET}, [adapters], _TEXT_ROWS):
-            yield
+        """Within it, every row of every text encoder forward on this thread uses `adapters`.
 
-    @property
-    def _lora_bytes(self) -> int:
-        return sum(lora.num_bytes for lora in self._loras.values())
-
-    @property
-    def _stack_bytes(self) -> int:
-        return sum(layer.num_bytes for layers in self._stacks.values() for layer in layers)
+        Others wait: hooks must not be put on while another thread runs the encoders.
+        """
+        mapped = row_map([adapters], self._device)
+        with self._encoding:
+            if mapped is None:
+                yield
+                return
+            try:
+                with self._text_hooks.acting(mapped, self._text_stacks.get(mapped.sets)):
+                    yield
+            finally:
+                self._text_hooks.take_off()
 
     @property
     def _device(self) -> torch.device:
-        return next(self._models[UNET].parameters()).device
+        return next(self._unet.parameters()).device
 
-    @contextmanager
-    def _acting(
-        self,
-        models: Iterable[str],
-        rows: Sequence[AdapterSet],
-        variable: ContextVar[RowMap | None],
-    ) -> Iterator[None]:
-        if not any(weight != 0 for row in rows for _, weight in row):
-            yield
-            return
-        dtype = next(self._models[UNET].parameters()).dtype
-        row_map = RowMap(rows, device=self._device, dtype=dtype)
-        with ExitStack() as hooks:
-            for model in models:
-                for layer in self._layers(model, row_map.loras):
-                    hook = partial(_hook, layer, row_map, variable)
-                    hooks.callback(layer.module.register_forward_hook(hook).remove)
-            token = variable.set(row_map)
-            hooks.callback(variable.reset, token)
-            yield
+    def _row_map(self, rows: tuple[AdapterSet, ...]) -> RowMap | None:
+        if rows not in self._row_maps:
+            while len(self._row_maps) >= _MAX_ROW_MAPS:
+                del self._row_maps[next(iter(self._row_maps))]
+            self._row_maps[rows] = row_map(rows, self._device)
+        return self._row_maps[rows]
 
-    def _layers(self, model: str, loras: tuple[Lora, ...]) -> tuple[Layer, ...]:
-        """Stacked updates; the last few mixes are kept, for the next steps use the same."""
-        key = (model, loras)
-        if key not in self._stacks:
-            self._stacks[key] = stack_layers(loras, model, self._models[model])
-            while len(self._stacks) > 1 and (
-                len(self._stacks) > _MAX_STACKS or self._stack_bytes > self._max_bytes
-            ):
-                self._stacks.popitem(last=False)
-        self._stacks.move_to_end(key)
-        return self._stacks[key]
+    def _load(self, path: Path) -> Lora:
+        return load_lora(path, self.names)
 
-
-def _hook(
-    layer: Layer,
-    rows: RowMap,
-    variable: ContextVar[RowMap | None],
-    _module: nn.Module,
-    inputs: tuple[Any, ...],
-    output: torch.Tensor,
-) -> torch.Tensor | None:
-    if variable.get() is not rows:
-        return None
-    return add_updates(layer, rows, inputs[0], output)
-
-
-def _version(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError as exc:
-        raise WeightsUnavailable(f"{path}: cannot be read ({exc.strerror})") from exc
-    return status.st_mtime_ns, status.st_size
+    def _forget(self, lora: Lora) -> None:
+        self._unet_stacks.forget(lora)
+        self._text_stacks.forget(lora)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from engine.adapters.factors import build_update
 from engine.adapters.lora_info import LoraModule, read_lora_info
 from engine.adapters.names import UNET, Target
-from engine.adapters.updates import Update, num_bytes
+from engine.adapters.updates import Update, tensors_of, with_tensors
 from engine.errors import IncompatibleAdapter, WeightsUnavailable
 
 
@@ -25,12 +27,14 @@ class Lora:
         updates: by model ("unet", "text_encoder", "text_encoder_2"), then by module path.
         unmatched: names in the file that mean no module of these models, as the file spells them.
         num_bytes: device memory of the updates.
+        serial: names it in this process for ever, unlike an address.
     """
 
     path: Path
     updates: Mapping[str, Mapping[str, Update]]
     unmatched: tuple[str, ...]
     num_bytes: int
+    serial: int = field(default_factory=itertools.count().__next__)
 
     @property
     def num_matched(self) -> int:
@@ -69,16 +73,21 @@ def load_lora(path: Path, names: Mapping[str, Target]) -> Lora:
             f"{path}: not one of its {len(info.modules)} modules is in this model"
             f" (its first: {info.modules[0].stem})"
         )
-    updates: dict[str, dict[str, Update]] = {}
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            for module, target in matched.values():
-                tensors = {part: file.get_tensor(key) for part, key in module.keys.items()}
-                update = _build(path, module, target, tensors)
-                updates.setdefault(target.model, {})[target.path] = update
+        with safe_open(path, framework="pt", device="cpu") as file, torch.inference_mode():
+            built = [
+                _build(
+                    path, module, target, {p: file.get_tensor(k) for p, k in module.keys.items()}
+                )
+                for module, target in matched.values()
+            ]
+            packed = _pack(built, next(iter(names.values())).module.weight.device)
     except (OSError, SafetensorError) as exc:
         raise WeightsUnavailable(f"{path}: cannot be loaded: {exc}") from exc
-    size = sum(num_bytes(update) for each in updates.values() for update in each.values())
+    updates: dict[str, dict[str, Update]] = {}
+    for (_, target), update in zip(matched.values(), packed, strict=True):
+        updates.setdefault(target.model, {})[target.path] = update
+    size = sum(tensor.nbytes for update in packed for tensor in tensors_of(update))
     return Lora(path, updates, tuple(unmatched), size)
 
 
@@ -104,19 +113,40 @@ def _build(
 ) -> Update:
     weight = target.module.weight
     dtype = torch.promote_types(weight.dtype, torch.float32)
+    alpha = float(module.shape.rank or 1) if module.alpha is None else module.alpha
+    if "alpha" in tensors:
+        stored = tensors.pop("alpha")
+        if stored.numel() != 1:
+            raise WeightsUnavailable(f"{path}: {module.keys['alpha']} is no single number")
+        alpha = float(stored)
+        if not math.isfinite(alpha):
+            raise WeightsUnavailable(f"{path}: {module.keys['alpha']} holds NaN or infinity")
     parts = {part: tensor.to(dtype) for part, tensor in tensors.items()}
     for part, tensor in parts.items():
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsUnavailable(f"{path}: {module.keys[part]} holds NaN or infinity")
-    alpha = float(module.shape.rank or 1) if module.alpha is None else module.alpha
-    if "alpha" in parts:
-        stored = parts.pop("alpha")
-        if stored.numel() != 1:
-            raise WeightsUnavailable(f"{path}: {module.keys['alpha']} is no single number")
-        alpha = float(stored)
-    on_device = {part: tensor.to(weight.device) for part, tensor in parts.items()}
+    if module.shape.kind == "loha" or module.shape.has_magnitude:
+        # Large products, or norms of the base weight. The rest is quick and goes over in one piece.
+        parts = {part: tensor.to(weight.device) for part, tensor in parts.items()}
     try:
-        with torch.inference_mode():
-            return build_update(on_device, module.shape, alpha, target.module)
+        return build_update(parts, module.shape, alpha, target.module)
     except ValueError as exc:
         raise WeightsUnavailable(f"{path}: {module.stem}: {exc}") from exc
+
+
+def _pack(updates: Sequence[Update], device: torch.device) -> list[Update]:
+    """The updates on `device`, in one piece of memory for each dtype.
+
+    One copy to the device is quick where hundreds of small ones are not, and one piece leaves no
+    holes in memory when it goes.
+    """
+    kinds: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
+    for tensor in (tensor for update in updates for tensor in tensors_of(update)):
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    packed: dict[torch.Tensor, torch.Tensor] = {}
+    for tensors in kinds.values():
+        flat = torch.cat([tensor.flatten() for tensor in tensors]).to(device)
+        parts = torch.split_with_sizes(flat, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            packed[tensor] = part.view(tensor.shape)
+    return [with_tensors(each, [packed[part] for part in tensors_of(each)]) for each in updates]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,19 +11,17 @@ import torch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LowRank:
-    """`scale * up^T @ down`, and a change of the base output's scale where it is a DoRA.
+    """`up^T @ down`, and a change of the base output's scale where it is a DoRA.
 
     Attributes:
-        down: (r, in) for a Linear, (r, in, kh, kw) for a Conv2d.
-        up: (r, out).
-        scale: of the product; kept apart so that small factors survive float16.
+        factors: (r, columns + out), down beside up, so that both are picked at once. The columns of
+            a Conv2d come in the order kh, kw, in, as channels_last lays weights out; `up` holds the
+            scale.
         gain: (out,), g - 1 where a DoRA multiplies the whole weight's rows by g; `up` holds g
             already. None otherwise.
     """
 
-    down: torch.Tensor
-    up: torch.Tensor
-    scale: float
+    factors: torch.Tensor
     gain: torch.Tensor | None = None
 
 
@@ -33,7 +32,7 @@ class Kronecker:
     Attributes:
         left: (a, b).
         right: (c, d) for a Linear, (c, d, kh, kw) for a Conv2d; a * c is out, b * d is in.
-        scale: of the product.
+        scale: of the product; kept apart so that small factors survive float16.
     """
 
     left: torch.Tensor
@@ -57,15 +56,28 @@ class Dense:
 Update = LowRank | Kronecker | Dense
 
 
-def num_bytes(update: Update) -> int:
-    """Memory its tensors take."""
-    if isinstance(update, LowRank):
-        tensors = [update.down, update.up, update.gain]
-    elif isinstance(update, Kronecker):
-        tensors = [update.left, update.right]
-    else:
-        tensors = [update.weight]
-    return sum(each.numel() * each.element_size() for each in tensors if each is not None)
+def tensors_of(update: Update) -> list[torch.Tensor]:
+    """All it is made of."""
+    match update:
+        case LowRank():
+            return [update.factors] if update.gain is None else [update.factors, update.gain]
+        case Kronecker():
+            return [update.left, update.right]
+        case Dense():
+            return [update.weight]
+
+
+def with_tensors(update: Update, tensors: Sequence[torch.Tensor]) -> Update:
+    """The same update made of `tensors`, in the order of `tensors_of`."""
+    match update:
+        case LowRank():
+            return LowRank(*tensors)
+        case Kronecker():
+            left, right = tensors
+            return Kronecker(left, right, update.scale)
+        case Dense():
+            (weight,) = tensors
+            return Dense(weight, update.scale)
 
 
 def in_range(tensor: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, float]:

@@ -82,7 +82,7 @@ def write_model_lora(file: Path, folder: Path, kind: Kind, max_rank: int, merged
 
 def registry_of(folder: Path, models: dict[str, str], loras: list[str]) -> Registry:
     entries: list[dict[str, Any]] = [
-        {"name": name, "path": name, "family": family, "native_size_px": 256}
+        {"name": name, "path": name, "family": family, "native_size_px": 256, "min_area_ratio": 0}
         for name, family in models.items()
     ]
     subs = [{"name": name, "kind": "lora", "path": f"{name}.safetensors"} for name in loras]
@@ -206,7 +206,10 @@ def test_other_loras_share_a_forward_unless_rounding_must_not_depend_on_them(
     checkpoint_of(engine)
     for name in ("plain", "wide"):
         engine.add(using(job, name, job_id=name))
-    seen = [{e.job_id for e in engine.step() if isinstance(e, StepDone)} for _ in range(3)]
+    seen: list[set[str]] = []
+    while engine.busy:
+        engine.wait()
+        seen.append({e.job_id for e in engine.step() if isinstance(e, StepDone)})
     assert ({"plain", "wide"} in seen) is not batch_invariant
     assert {"plain"} in seen
 
@@ -232,6 +235,28 @@ def test_a_cancelled_job_leaves_nothing_behind(engine: Engine, job: GenerationJo
     engine.step()
     assert engine.cancel("job")
     assert pixels(engine.generate(using(job))[0]) == pixels(plain)
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_hooks_stay_while_a_lane_needs_them_and_go_with_the_last(
+    engine: Engine, job: GenerationJob, cancel: bool
+) -> None:
+    unet = checkpoint_of(engine).unet
+    engine.add(using(job, "plain", job_id="lora"))
+    engine.add(using(job, job_id="base", num_inference_steps=20))
+    hooked: dict[int, bool] = {}  # after each step of the LoRA's job
+    while 6 not in hooked and engine.busy:
+        engine.wait()
+        events = [event for event in engine.step() if isinstance(event, StepDone)]
+        if mine := [event.step for event in events if event.job_id == "lora"]:
+            hooked[mine[0]] = hooks_on(unet) > 0
+        if cancel and 3 in hooked:
+            break
+    if cancel:
+        engine.cancel("lora")
+    assert hooks_on(unet) == 0
+    assert hooked == ({1: True, 2: True, 3: True} if cancel else {n: n < 6 for n in range(1, 7)})
+    assert len(images(drain(engine), "base")) == 1
 
 
 def test_a_partial_match_is_noted_in_the_result(engine: Engine, job: GenerationJob) -> None:

@@ -36,8 +36,12 @@ def forward(unet: nn.Module, arguments: Mapping[str, Any]) -> torch.Tensor:
 def forward_with(
     host: AdapterHost, unet: nn.Module, rows: Sequence[AdapterSet], arguments: Mapping[str, Any]
 ) -> torch.Tensor:
-    with host.unet_rows(rows):
-        return forward(unet, arguments)
+    """Leaves no hooks behind: tests share the UNet, each with hosts of its own."""
+    try:
+        with host.unet_rows(rows):
+            return forward(unet, arguments)
+    finally:
+        host.rest()
 
 
 def merged(model: nn.Module, *updates: tuple[Mapping[str, np.ndarray], float]) -> nn.Module:

@@ -196,8 +196,8 @@ def test_names_as_sd1_loras_spell_them(text_encoder: CLIPTextModel) -> None:
 def scale_of(unet: UNet2DConditionModel, file: Path) -> float:
     """By what the product of a one-module file's factors, both all ones, is multiplied."""
     (update,) = AdapterHost(unet, ()).lora(file).updates["unet"].values()
-    product = update.up.T @ update.down * update.scale
-    return float(product.reshape(-1)[0])
+    down, up = update.factors.split(unet.get_submodule(PATH).in_features, dim=1)
+    return float((up.T @ down)[0, 0])
 
 
 PATH = ATTENTION + "to_q"

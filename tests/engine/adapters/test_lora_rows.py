@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,14 @@ def host(unet: UNet2DConditionModel) -> AdapterHost:
     return AdapterHost(unet, ())
 
 
+@pytest.fixture(autouse=True)
+def no_hooks_left(unet: UNet2DConditionModel, host: AdapterHost) -> Iterator[None]:
+    """Tests share the UNet; hooks stay on for a next forward that here is another test's."""
+    yield
+    host.rest()
+    assert hooks_on(unet) == 0
+
+
 @pytest.fixture(scope="module")
 def mix(
     unet: UNet2DConditionModel, host: AdapterHost, tmp_path_factory: pytest.TempPathFactory
@@ -68,6 +77,10 @@ ROWS = {
     "pairs_in_any_order": [{"lokr": 0.3, "dense": 0.5}, {"dense": -0.5, "lora": 0.1, "loha": 0.2}],
     "same_lora_other_weight": [{"dora": 0.1}, {"dora": 1.0}, {"dora": -1.0}, {"dora": 2.0}],
     "dense_rows_apart": [{"dense": 0.5}, {}, {"dense": 1.0}, {"lora": 0.5}],
+    "unconditional_then_conditional": [{"lora": 1.0}, {"wide": 0.5}, {"dora": 1.0}] * 2,
+    "neighbours_alike": [{"lora": 0.5}] * 2 + [{"dora": 1.0}] * 2 + [{"loha": 0.9}] * 2,
+    "alike_in_twos_and_fours": [{"loha": 0.5}] * 2 + [{}] * 2 + [{"lora": 1.0}] * 4,
+    "plain_around_one_kind": [{}, {"dora": 0.5}, {"dora": 0.5}, {}],
 }
 
 
@@ -117,14 +130,69 @@ def test_one_named_twice_counts_with_both_weights(
     assert torch.equal(twice, forward_with(host, unet, [((lora, 0.75),)], arguments))
 
 
-def test_hooks_are_there_only_meanwhile_and_only_where_needed(
+def test_a_plain_row_between_others_is_bit_identical_too(
+    unet: UNet2DConditionModel, host: AdapterHost, mix: dict[str, tuple[Lora, Deltas]]
+) -> None:
+    arguments = inputs(4)
+    plain = forward(unet, arguments)
+    one, other = (((mix[name][0], 1.0),) for name in ("lora", "dora"))
+    actual = forward_with(host, unet, [one, (), other, one], arguments)
+    assert torch.equal(actual[1], plain[1])
+
+
+def test_hooks_are_only_where_needed_and_stay_until_a_forward_without_adapters(
     unet: UNet2DConditionModel, host: AdapterHost, mix: dict[str, tuple[Lora, Deltas]]
 ) -> None:
     assert hooks_on(unet) == 0
-    with host.unet_rows([((mix["wide"][0], 1.0),), ()]):
+    plain = forward(unet, inputs(2))
+    wide, every = ([((mix[name][0], 1.0),), ()] for name in ("wide", "lora"))
+    with host.unet_rows(wide):
         hooked = [path for path, each in unet.named_modules() if each._forward_hooks]
         assert hooked == list(mix["wide"][1])
-    assert hooks_on(unet) == 0
+    assert hooks_on(unet) == len(hooked)
+    assert torch.equal(forward(unet, inputs(2)), plain), "they act within the context alone"
+    with host.unet_rows(every):
+        assert hooks_on(unet) == len(mix["lora"][1])
+    with host.unet_rows(wide):
+        assert hooks_on(unet) == len(mix["lora"][1]), "a switch leaves them where they are"
+    with host.unet_rows([(), ()]):
+        assert hooks_on(unet) == 0
+
+
+def test_a_switch_and_back_gives_the_same_bytes(
+    unet: UNet2DConditionModel, host: AdapterHost, mix: dict[str, tuple[Lora, Deltas]]
+) -> None:
+    arguments = inputs(2)
+    sets = [((lora, 0.5),) for lora, _ in mix.values()]
+    first = [forward_with(host, unet, [each, each], arguments) for each in sets]
+    for each, expected in list(zip(sets, first, strict=True))[::-1]:
+        with host.unet_rows([each, each]):
+            assert torch.equal(forward(unet, arguments), expected)
+
+
+def test_a_unet_laid_out_for_the_gpu_is_written_to_in_place(
+    unet: UNet2DConditionModel, tmp_path: Path
+) -> None:
+    """The engine's own layout; the tests' UNet has the other one."""
+    file, deltas = write(tmp_path, "lora", dora(lora_writer.lora), modules_of(unet))
+    last = copy.deepcopy(unet).to(memory_format=torch.channels_last)
+    host = AdapterHost(last, ())
+    rows = [((host.lora(file), weight),) for weight in (1.0, 0.5, 1.0, 0.5)]
+    arguments = inputs(4)
+    arguments["sample"] = arguments["sample"].contiguous(memory_format=torch.channels_last)
+    written: dict[torch.nn.Module, int] = {}
+    for module in modules_of(last).values():
+        module.register_forward_hook(lambda m, _, output: written.update({m: output.data_ptr()}))
+    seen: dict[torch.nn.Module, int] = {}
+    with host.unet_rows(rows):
+        for module in modules_of(last).values():
+            module.register_forward_hook(lambda m, _, output: seen.update({m: output.data_ptr()}))
+        actual = forward(last, arguments)
+    assert seen == written
+    for number, weight in enumerate((1.0, 0.5, 1.0, 0.5)):
+        alone = {key: value[number : number + 1] for key, value in arguments.items()}
+        expected = forward(merged(unet, (deltas, weight)), alone)
+        assert_close(actual[number : number + 1], expected)
 
 
 def test_base_weights_keep_every_byte_also_when_a_forward_fails_half_way(
@@ -143,8 +211,9 @@ def test_base_weights_keep_every_byte_also_when_a_forward_fails_half_way(
         forward(unet, inputs(1))
     handle.remove()
     assert digest(unet) == before
+    plain = forward(unet, inputs(2))
+    assert torch.equal(plain, forward_with(host, unet, [(), ()], inputs(2)))
     assert hooks_on(unet) == 0
-    assert torch.equal(forward(unet, inputs(2)), forward_with(host, unet, [(), ()], inputs(2)))
 
 
 def test_a_forward_on_another_thread_runs_without_adapters(
@@ -182,6 +251,8 @@ def test_the_unets_adapters_do_not_reach_a_text_encoder(
         with host.text_encoding(((lora, 1.0),)):
             assert torch.equal(forward(unet, arguments), plain)
             assert not torch.equal(text_encoder(tokens).last_hidden_state, plain_text)
+        assert hooks_on(text_encoder) == 0
+    host.rest()
 
 
 def test_a_wrong_number_of_rows_is_never_taken_silently(
@@ -192,36 +263,12 @@ def test_a_wrong_number_of_rows_is_never_taken_silently(
         forward_with(host, unet, rows, inputs(3))
 
 
-def test_the_factors_kept_are_bounded_and_the_latest_used_stay(
-    unet: UNet2DConditionModel, tmp_path: Path
-) -> None:
-    files = [
-        write(tmp_path, f"lora{seed}", lora_writer.lora, modules_of(unet), seed=seed)[0]
-        for seed in range(3)
-    ]
-    size = AdapterHost(unet, ()).lora(files[0]).num_bytes
-    assert size > 0
-    host = AdapterHost(unet, (), max_bytes=2 * size)
-    first, second = host.lora(files[0]), host.lora(files[1])
-    assert host.num_bytes == 2 * size
-    assert host.lora(files[0]) is first
-    host.lora(files[2])
-    assert host.num_bytes == 2 * size
-    assert host.lora(files[0]) is first
-    assert host.lora(files[1]) is not second
-    tight = AdapterHost(unet, (), max_bytes=1)
-    tight.lora(files[0])
-    assert tight.num_bytes == size, "a single one is kept whatever it takes"
-    tight.clear()
-    assert tight.num_bytes == 0
-
-
 def test_stacks_of_several_loras_count_and_are_bounded(
     unet: UNet2DConditionModel, tmp_path: Path
 ) -> None:
+    modules = {path: each for path, each in modules_of(unet).items() if "attn" in path}
     files = [
-        write(tmp_path, f"lora{seed}", lora_writer.lora, modules_of(unet), seed=seed)[0]
-        for seed in range(3)
+        write(tmp_path, f"lora{seed}", lora_writer.lora, modules, seed=seed)[0] for seed in range(3)
     ]
     host = AdapterHost(unet, ())
     one, two, three = (host.lora(file) for file in files)
@@ -238,17 +285,8 @@ def test_stacks_of_several_loras_count_and_are_bounded(
     for pair in (loras[:2], loras[1:], loras[::2]):
         forward_with(tight, unet, [tuple((lora, 1.0) for lora in pair)], inputs(1))
     assert tight.num_bytes == factors + stack
-
-
-def test_a_file_that_changed_is_loaded_again(unet: UNet2DConditionModel, tmp_path: Path) -> None:
-    host = AdapterHost(unet, ())
-    file, _ = write(tmp_path, "lora", lora_writer.lora, modules_of(unet), seed=1)
-    first = host.lora(file)
-    file, deltas = write(tmp_path, "lora", lora_writer.lora, modules_of(unet), seed=2, max_rank=4)
-    second = host.lora(file)
-    assert second is not first
-    actual = forward_with(host, unet, [((second, 1.0),)], inputs(1))
-    assert_close(actual, forward(merged(unet, (deltas, 1.0)), inputs(1)))
+    host.clear()
+    assert host.num_bytes == 0
 
 
 def test_a_copied_host_serves_the_copied_models_and_holds_nothing_yet(
@@ -256,9 +294,16 @@ def test_a_copied_host_serves_the_copied_models_and_holds_nothing_yet(
 ) -> None:
     file, deltas = write(tmp_path, "lora", lora_writer.lora, modules_of(unet))
     host = AdapterHost(unet, ())
-    host.lora(file)
-    copied, copied_host = copy.deepcopy((unet, host))
+    used = ((host.lora(file), 1.0),)
+    with host.unet_rows([used]):
+        with host.held():
+            copied, copied_host = copy.deepcopy((unet, host))
+        assert hooks_on(copied) == 0, "hooks stay with the original"
+        assert_close(forward(unet, inputs(1)), forward(merged(unet, (deltas, 1.0)), inputs(1)))
+    host.rest()
     assert copied_host.num_bytes == 0
-    actual = forward_with(copied_host, copied, [((copied_host.lora(file), 1.0),)], inputs(1))
+    with copied_host.unet_rows([((copied_host.lora(file), 1.0),)]):
+        actual = forward(copied, inputs(1))
     assert_close(actual, forward(merged(unet, (deltas, 1.0)), inputs(1)))
+    copied_host.rest()
     assert hooks_on(copied) == 0
