@@ -73,8 +73,12 @@ class BlobStore(Protocol):
 
 
 def input_key(uid: str, role: str) -> str:
-    """Key of an uploaded image; `role` is "foreground" or "reference"."""
-    return f"in/{_day(time.time())}/{uid}/{role}"
+    """Key of an uploaded image; `role` is "foreground" or "reference".
+
+    Tasks share 32 folders a day, by the first character of their uid: a folder of its own would be
+    most of what a queued task takes on the disk, and two more syncs before it is accepted.
+    """
+    return f"in/{_day(time.time())}/{uid[0]}/{uid}.{role}"
 
 
 def output_key(uid: str, token: int, index: int, *, created_at: float | None = None) -> str:

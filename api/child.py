@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from api.messages import Start, ToChild, ToSupervisor
+from api.tasks import News
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class Gone:
     """Stands in the inbox for the end of a child's messages: it died or was killed."""
 
 
-Inbox: TypeAlias = "SimpleQueue[tuple[ChildProcess, ToSupervisor | Gone] | None]"
+# Beside the messages of children what the task store tells; None only ends a wait.
+Inbox: TypeAlias = "SimpleQueue[tuple[ChildProcess, ToSupervisor | Gone] | frozenset[News] | None]"
 
 
 class ChildProcess:

@@ -11,7 +11,6 @@ import argparse
 import logging
 import os
 import signal
-import sys
 from multiprocessing.connection import Connection
 
 from api.process import die_with_parent, set_library_environment
@@ -38,13 +37,17 @@ def main() -> None:
 
     from api.compute_loop import serve  # imports torch: only now, with the environment set
 
+    status = 1
     try:
         serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except Exception:
+        status = 0
+    except BaseException:
         logger.exception("the compute child cannot go on")
-        sys.exit(1)
+    logging.shutdown()
+    # Not by way of the interpreter's own end: threads may be in the middle of torch's kernels,
+    # which abort the process when Python is taken away from under them.
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+DENOISING = "denoising"
+FINISHING = "finishing"  # what is left of the task does not need the step loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,9 @@ class Start:
         max_image_pixels: an input image that declares more is refused.
         device_cache_bytes: device memory for loaded checkpoints; None for a share of it.
         host_cache_bytes: host memory for copies of them; None for a share of it.
+        dtype: float32, float16 or bfloat16; None for what suits the device.
+        kernels: eager or compiled.
+        max_latent_area: latent cells of one UNet forward; None for what suits the device.
     """
 
     models_file: Path
@@ -33,6 +39,9 @@ class Start:
     max_image_pixels: int
     device_cache_bytes: int | None = None
     host_cache_bytes: int | None = None
+    dtype: str | None = None
+    kernels: Literal["eager", "compiled"] = "eager"
+    max_latent_area: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`progress` is 0..1 over all images of the task; `stage` is one word."""
+    """`progress` is 0..1 over all images of the task; `stage` is `DENOISING` or `FINISHING`."""
 
     uid: str
     progress: float

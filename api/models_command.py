@@ -86,9 +86,9 @@ def check_models(models_file: Path) -> bool:
         problems += [f"{report.name}: {line}" for line in report.problems]
     console = Console()
     console.print(table)
-    if entries.sub_models:
+    if entries.all_sub_models:
         table = Table("ModelCode", "kind", "family", "parts", "matched", "")
-        for sub_model in entries.sub_models:
+        for sub_model in entries.all_sub_models:
             found = checker.check_sub_model(sub_model)
             matches = [f"{each.num_matched} in {each.model_name}" for each in found.matches]
             table.add_row(
@@ -121,7 +121,7 @@ def pull_models(models_file: Path, names: Sequence[str]) -> bool:
     """
     parsed = read_models_file(models_file, must_exist=False)
     translation = [parsed.translation] if parsed.translation else []
-    entries = _with_source([*parsed.models, *parsed.sub_models, *translation], names)
+    entries = _with_source([*parsed.models, *parsed.all_sub_models, *translation], names)
     there: list[Path] = []
     failed = False
     for entry in entries:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, update
+from sqlalchemy import ColumnElement, Row, Update, and_, update
 
 from api.errors import (
     TASK_CANCELED,
@@ -38,6 +39,13 @@ def move_from(source: TaskStatus, target: TaskStatus) -> Update:
     if target not in LEGAL_MOVES[source]:
         raise IllegalMove(f"{source} -> {target}")
     return update(t).where(t.c.state == source).values(state=target)
+
+
+def takable(rows: Sequence[Row[Any, Any]], *, solo_allowed: bool) -> list[int]:
+    """Sequence numbers that may be claimed together: one solo task, or those before the first."""
+    if rows and rows[0].solo:
+        return [rows[0].seq] if solo_allowed else []
+    return [row.seq for row in itertools.takewhile(lambda row: not row.solo, rows)]
 
 
 def held(lease: Lease) -> ColumnElement[bool]:

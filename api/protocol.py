@@ -166,8 +166,9 @@ class BackgroundImageParam(WireModel):
     )
     DeepFusion: Bool = Field(
         False,
-        description="Deep fusion of the reference's style. Not available yet: accepted, without "
-        "effect, and the task's Note says so.",
+        description="Takes palette and texture from the reference, too, at 6 more points per "
+        "million pixels, step and image. At ReferStrength 0 and 1 it has no effect and costs "
+        "nothing, and the task's Note says so.",
     )
 
 
@@ -295,13 +296,12 @@ class GenerateBackgroundsRequest(WireModel):
         """The request with the models' defaults written out.
 
         A task that waits through an edit of models.yaml keeps the steps, sampler, guidance and
-        LoRA weights it was accepted and priced with.
+        LoRA weights it was accepted and priced with. Sampler and guidance of a model's few-step
+        settings stay open: named, they would be a wish against those settings.
         """
-        settings = {
-            "Steps": plan.num_inference_steps,
-            "Sampler": SAMPLER_NAMES[plan.sampler],
-            "CFGScale": plan.guidance_scale,
-        }
+        settings: dict[str, Any] = {"Steps": plan.num_inference_steps}
+        if isinstance(plan.sampler, Sampler) and plan.sampling.few_steps is None:
+            settings |= {"Sampler": SAMPLER_NAMES[plan.sampler], "CFGScale": plan.guidance_scale}
         inference = self.MainModel.InferenceParams.model_copy(update=settings)
         main_model = self.MainModel.model_copy(update={"InferenceParams": inference})
         weights = {lora.sub_model.name: lora.weight for lora in plan.loras}

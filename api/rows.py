@@ -5,11 +5,11 @@ The one exception is `TaskRecord.status`, whose column is `state`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, insert, select
 
 from api.schema import task_outputs
 from api.schema import tasks as t
@@ -20,6 +20,12 @@ _RECORD_COLUMNS = [
     for field in fields(TaskRecord)
     if field.name != "outputs"
 ]
+# Made once, like those of the store: to build a statement takes longer than to run it.
+_OUTPUTS = (
+    select(task_outputs)
+    .where(task_outputs.c.task_uid.in_(bindparam("uids", expanding=True)))
+    .order_by(task_outputs.c.image_index)
+)
 
 
 def new_row(task: NewTask) -> dict[str, Any]:
@@ -36,18 +42,29 @@ def insert_outputs(connection: Connection, uid: str, outputs: Sequence[TaskOutpu
         connection.execute(insert(task_outputs), rows)
 
 
-def read_records(connection: Connection, condition: ColumnElement[bool]) -> dict[str, TaskRecord]:
-    """Uid to record of the tasks that meet `condition`, in the order they were stored."""
-    tasks = connection.execute(select(*_RECORD_COLUMNS).where(condition).order_by(t.c.seq)).all()
-    outputs: dict[str, list[TaskOutput]] = {task.uid: [] for task in tasks}
-    query = (
-        select(task_outputs)
-        .where(task_outputs.c.task_uid.in_(outputs))
-        .order_by(task_outputs.c.image_index)
-    )
-    for row in connection.execute(query):
-        output = row._asdict()
-        outputs[output.pop("task_uid")].append(TaskOutput(**output))
+def records_where(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """The query for `read_records` of the tasks that meet all `conditions`."""
+    return select(*_RECORD_COLUMNS).where(*conditions).order_by(t.c.seq)
+
+
+def read_records(
+    connection: Connection, query: Select[Any], parameters: Mapping[str, Any] | None = None
+) -> dict[str, TaskRecord]:
+    """Uid to record of the tasks that `query` finds, in the order they were stored."""
+    tasks = connection.execute(query, parameters).all()
+    outputs: dict[str, list[TaskOutput]] = {task.uid: [] for task in tasks if task.status.is_final}
+    if outputs:  # others have none
+        for row in connection.execute(_OUTPUTS, {"uids": list(outputs)}):
+            output = row._asdict()
+            outputs[output.pop("task_uid")].append(TaskOutput(**output))
     return {
-        task.uid: TaskRecord(**task._asdict(), outputs=tuple(outputs[task.uid])) for task in tasks
+        task.uid: TaskRecord(**task._mapping, outputs=tuple(outputs.get(task.uid, ())))
+        for task in tasks
     }
+
+
+# Given uids and tenant; given uid.
+RECORDS_OF_TENANT = records_where(
+    t.c.uid.in_(bindparam("uids", expanding=True)), t.c.tenant == bindparam("tenant")
+)
+RECORD = records_where(t.c.uid == bindparam("uid"))

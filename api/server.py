@@ -124,6 +124,8 @@ def http_server(app: FastAPI, listener: socket.socket) -> Iterator[threading.Thr
     """Serves `app` in a thread of its own, which is given once it accepts connections."""
     config = uvicorn.Config(
         app,
+        loop="asyncio",  # not whatever happens to be installed: every machine runs the same
+        http="h11",
         log_config=None,
         access_log=False,  # the paths of result URLs are secrets
         server_header=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -60,7 +60,9 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Devices to run on, comma-separated; default every CUDA device, else cpu.",
     )
-    max_tasks_per_worker: int = Field(4, ge=1, le=64, description="Tasks a worker runs at once.")
+    max_tasks_per_worker: int = Field(
+        8, ge=1, le=64, description="Tasks a worker runs at once, beside one that it claims ahead."
+    )
     lease_s: float = Field(15.0, gt=0.5, le=600, description="A silent worker loses its tasks.")
     max_attempts: int = Field(3, ge=1, le=10, description="A task is started at most so often.")
     child_silence_s: float = Field(
@@ -69,6 +71,22 @@ class Settings(BaseSettings):
     warm_spare: bool = Field(True, description="Keep a second child ready to take over.")
     batch_invariant: bool = Field(
         False, description="Equal row count in every forward: bit-equal images in any batch."
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None,
+        description="Precision of the models; default float16 on GPUs that are quick in it, else "
+        "float32.",
+    )
+    kernels: Literal["eager", "compiled"] = Field(
+        "eager",
+        description="compiled has torch compile the UNet's blocks when they first run, which takes "
+        "seconds to minutes; forwards with LoRAs or DeepFusion run eagerly all the same.",
+    )
+    max_latent_area: int | None = Field(
+        None,
+        ge=1,
+        description="Latent cells (of 8x8 pixels) of one UNet forward, over all images that share "
+        "it; default by the device.",
     )
     device_cache_bytes: int | None = Field(
         None,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
     URL,
     Connection,
-    Row,
     Update,
     and_,
     case,
@@ -26,6 +24,7 @@ from sqlalchemy import (
 )
 
 from api.database import Database, insert_if_absent, open_database
+from api.doorbell import Doorbell
 from api.errors import IllegalMove
 from api.moves import (
     CANCELED,
@@ -36,14 +35,16 @@ from api.moves import (
     held,
     lease_lost,
     move_from,
+    takable,
 )
-from api.rows import insert_outputs, new_row, read_records
+from api.rows import RECORD, RECORDS_OF_TENANT, insert_outputs, new_row, read_records, records_where
 from api.schema import task_outputs
 from api.schema import tasks as t
 from api.settings import Settings
 from api.tasks import (
     BeatAnswer,
     Lease,
+    News,
     NewTask,
     PurgedTask,
     TaskOutput,
@@ -65,6 +66,7 @@ class SqlTaskStore:
         records_keep_s: the record of an ended task is kept so long.
         max_attempts: a task is started at most so often.
         queue_keep_s: a task that was not started within this time expires; None for never.
+        doorbell: tells the workers of this machine what is new; None for none.
 
     Every method raises `StoreUnavailable` where the database does not answer in time.
     """
@@ -77,12 +79,14 @@ class SqlTaskStore:
         records_keep_s: float = 7 * 24 * 3600.0,
         max_attempts: int = 3,
         queue_keep_s: float | None = None,
+        doorbell: Doorbell | None = None,
     ) -> None:
         self.database = open_database(database) if isinstance(database, str) else database
         self._images_keep_s = images_keep_s
         self._records_keep_s = records_keep_s
         self._max_attempts = max_attempts
         self._queue_keep_s = queue_keep_s
+        self._doorbell = doorbell
 
     def close(self) -> None:
         """Close the database."""
@@ -108,6 +112,7 @@ class SqlTaskStore:
                 connection.execute(row)
         except exc.IntegrityError as cause:
             raise IllegalMove(f"task {task.uid} is stored already") from cause
+        self._ring(News.QUEUED)
 
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
         """See `TaskStore.get_many`."""
@@ -115,13 +120,15 @@ class SqlTaskStore:
         with self.database.read() as connection:
             for start in range(0, len(uids), _UIDS_PER_QUERY):
                 some = uids[start : start + _UIDS_PER_QUERY]
-                found |= read_records(connection, and_(t.c.uid.in_(some), t.c.tenant == tenant))
+                found |= read_records(
+                    connection, RECORDS_OF_TENANT, {"uids": some, "tenant": tenant}
+                )
         return [found.get(uid) for uid in uids]
 
     def get(self, uid: str) -> TaskRecord | None:
         """See `TaskStore.get`."""
         with self.database.read() as connection:
-            return read_records(connection, t.c.uid == uid).get(uid)
+            return read_records(connection, RECORD, {"uid": uid}).get(uid)
 
     def unfinished(self, *, tenant: str) -> list[str]:
         """See `TaskStore.unfinished`."""
@@ -156,11 +163,11 @@ class SqlTaskStore:
             .limit(limit)
         )
         with self.database.read() as connection:  # an idle worker takes no write lock
-            if not _takable(connection.execute(head).all(), solo_allowed=solo_allowed):
+            if not takable(connection.execute(head).all(), solo_allowed=solo_allowed):
                 return []
         with self.database.write() as connection:
             rows = connection.execute(head.with_for_update(skip_locked=True)).all()
-            taken = _takable(rows, solo_allowed=solo_allowed)
+            taken = takable(rows, solo_allowed=solo_allowed)
             connection.execute(
                 move_from(TaskStatus.QUEUED, TaskStatus.RUNNING)
                 .where(t.c.seq.in_(taken))
@@ -175,7 +182,7 @@ class SqlTaskStore:
                     stage="",
                 )
             )
-            return list(read_records(connection, t.c.seq.in_(taken)).values())
+            return list(read_records(connection, records_where(t.c.seq.in_(taken))).values())
 
     def beat(
         self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
@@ -282,7 +289,13 @@ class SqlTaskStore:
                 return TaskStatus.CANCELED
             if status is TaskStatus.RUNNING:
                 connection.execute(update(t).where(mine).values(cancel_requested=True))
-            return status
+        if status is TaskStatus.RUNNING:
+            self._ring(News.CANCEL)
+        return status
+
+    def listen(self, heard: Callable[[frozenset[News]], None]) -> Callable[[], None]:
+        """See `TaskStore.listen`."""
+        return (lambda: None) if self._doorbell is None else self._doorbell.listen(heard)
 
     def sweep(self) -> list[str]:
         """See `TaskStore.sweep`."""
@@ -346,6 +359,10 @@ class SqlTaskStore:
             connection.execute(delete(t).where(t.c.seq.in_(forgotten.limit(limit))))
         return [PurgedTask(uid, tuple(keys)) for uid, keys in blob_keys.items()]
 
+    def _ring(self, news: News) -> None:
+        if self._doorbell is not None:
+            self._doorbell.ring(news)
+
     def _ended(self) -> dict[str, Any]:
         """What every move into a final state sets besides the state."""
         now = self.database.now
@@ -371,11 +388,5 @@ def open_store(settings: Settings) -> SqlTaskStore:
         records_keep_s=settings.records_keep_s,
         max_attempts=settings.max_attempts,
         queue_keep_s=settings.queue_keep_s,
+        doorbell=Doorbell(settings.data_dir / "doorbell"),
     )
-
-
-def _takable(rows: Sequence[Row[Any, Any]], *, solo_allowed: bool) -> list[int]:
-    """Sequence numbers that may be claimed together: one solo task, or those before the first."""
-    if rows and rows[0].solo:
-        return [rows[0].seq] if solo_allowed else []
-    return [row.seq for row in itertools.takewhile(lambda row: not row.solo, rows)]

@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 ACTION = "GenerateBackgrounds"
 DISK_FULL = "The disk is full, try again later"
-DEEP_FUSION_NOTE = "DeepFusion is not available yet and had no effect."
 TRANSLATION_NOTE = "TranslatePrompts is not available yet: the prompts were used as they are."
 
 
@@ -175,17 +174,14 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
         num_inference_steps=plan.num_inference_steps,
         num_images=len(plan.seeds),
         base_points_per_megapixel_step=base,
-        deep_fusion=False,  # what has no effect costs nothing
+        deep_fusion=plan.use_deep_fusion,
     )
 
 
 def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan) -> str:
     """What was asked and has no effect so far, for the caller."""
-    background = request.BackgroundImage2Image
     prompts = "".join((*request.PositivePrompts, *request.NegativePrompts))
     notes = []
-    if background is not None and background.DeepFusion:
-        notes.append(DEEP_FUSION_NOTE)
     asked = "TranslatePrompts" in request.model_fields_set and prompts != ""
     foreign = any(c.isalpha() and not c.isascii() for c in prompts)
     if request.TranslatePrompts and (asked or foreign):

@@ -17,12 +17,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from api.blobs import BlobError, BlobStore, DiskFull, open_blobs
 from api.child import COMPUTE_COMMAND, ChildProcess, Children, Gone, Inbox
+from api.chore import Chore
 from api.errors import TASK_IMAGE_UNDECODABLE, StoreUnavailable
 from api.messages import (
+    FINISHING,
     Add,
     Cancel,
     ImageBytes,
@@ -36,16 +38,22 @@ from api.process import die_with_parent, num_cores
 from api.publish import Ending, GiveBack, Publisher, RunningTask
 from api.settings import Settings
 from api.store import open_store
-from api.tasks import Lease, TaskRecord, TaskStore
+from api.tasks import Lease, News, TaskRecord, TaskStore
 
 logger = logging.getLogger(__name__)
 
 MAX_IMAGES_IN_FLIGHT = 16
+# Tasks claimed beyond those that may run, so that the step loop finds the next one prepared. It is
+# one, since a claimed task is lost to a worker that becomes idle.
+CLAIM_AHEAD = 1
+# A worker that has tasks waits so long before it takes one more: an idle one then comes first.
+BUSY_DELAY_S = 0.005
+# What follows is only how late news may be that the doorbell did not bring.
 POLL_S = 0.1  # how long a task may lie in an empty queue before an idle worker sees it
 MAX_BEAT_PERIOD_S = 1.0  # progress is stored and a cancel seen at least so often
 PURGE_PERIOD_S = 60.0
 PURGE_LIMIT = 500
-RETRY_S = 1.0  # after the store or the disk did not answer
+RETRY_S = 1.0  # after the store did not answer
 STORAGE_DELAY_S = 30.0
 RESERVE_BYTES = 64 * 2**20  # with less free space no task is started
 
@@ -89,6 +97,9 @@ class Supervisor:
                 max_image_pixels=settings.max_image_pixels,
                 device_cache_bytes=settings.device_cache_bytes,
                 host_cache_bytes=settings.host_cache_bytes,
+                dtype=settings.dtype,
+                kernels=settings.kernels,
+                max_latent_area=settings.max_latent_area,
             ),
             num_threads=num_cores() if device == "cpu" else 1,
             warm_spare=settings.warm_spare,
@@ -97,14 +108,16 @@ class Supervisor:
         self._tasks: dict[str, RunningTask] = {}  # in the child
         self._dropped: set[str] = set()  # still in the child, but nobody waits for them
         self._endings: list[tuple[RunningTask, Ending]] = []  # the store does not know them yet
-        self._claim_at = 0.0
+        self._look_at = 0.0  # when the queue is looked into next
+        self._paused_until = 0.0
         self._stopping = False
         beat_period_s = min(settings.lease_s / 5, MAX_BEAT_PERIOD_S)
+        self._beating = Chore(self._beat, beat_period_s, retry_s=RETRY_S)
         self._chores = [
-            _Chore(self._store_endings, 0.0),
-            _Chore(self._beat, beat_period_s),
-            _Chore(self._publisher.sweep, settings.lease_s / 2),
-            _Chore(self._purge, PURGE_PERIOD_S),
+            Chore(self._store_endings, 0.0, retry_s=RETRY_S),
+            self._beating,
+            Chore(self._publisher.sweep, settings.lease_s / 2, retry_s=RETRY_S),
+            Chore(self._purge, PURGE_PERIOD_S, retry_s=RETRY_S),
         ]
 
     def run(self) -> None:
@@ -114,16 +127,18 @@ class Supervisor:
         the interrupted start does not count against the task.
         """
         logger.info("worker %s on %s", self.owner, self._device)
+        stop_listening = self._store.listen(self._inbox.put)
         in_order = False
         try:
             while not self._stopping:
                 self._children.keep(is_busy=bool(self._tasks or self._dropped))
                 self._claim()
-                self._receive(timeout_s=POLL_S)
+                self._receive(timeout_s=self._wait_s())
                 for chore in self._chores:
                     chore.do_if_due()
             in_order = True
         finally:
+            stop_listening()
             self._close(crashed=not in_order)
 
     def stop(self) -> None:
@@ -134,31 +149,46 @@ class Supervisor:
     # --- claim ---
 
     def _claim(self) -> None:
-        while time.monotonic() >= self._claim_at and self._has_room():
-            try:
-                records = self._store.claim(
-                    owner=self.owner,
-                    limit=1,
-                    lease_s=self._settings.lease_s,
-                    solo_allowed=not self._tasks,
-                )
-            except StoreUnavailable as exc:
-                logger.warning("cannot claim: %s", exc)
-                self._claim_at = time.monotonic() + RETRY_S
-                return
-            if not records:
-                self._claim_at = time.monotonic() + POLL_S
-            for record in records:
-                self._start(record)
+        if time.monotonic() < max(self._look_at, self._paused_until) or not self._has_room():
+            return
+        try:
+            records = self._store.claim(
+                owner=self.owner,
+                limit=1,
+                lease_s=self._settings.lease_s,
+                solo_allowed=not self._tasks,
+            )
+        except StoreUnavailable as exc:
+            logger.warning("cannot claim: %s", exc)
+            self._look_at = time.monotonic() + RETRY_S
+            return
+        for record in records:
+            self._start(record)
+        self._look_at = time.monotonic() + (BUSY_DELAY_S if records else POLL_S)
+
+    def _wait_s(self) -> float:
+        """Until the next look into the queue; at most `POLL_S`, for the chores."""
+        if not self._has_room():
+            return POLL_S
+        wait_s = max(self._look_at, self._paused_until) - time.monotonic()
+        return min(max(0.0, wait_s), POLL_S)
 
     def _has_room(self) -> bool:
+        """Whether one more task may be claimed, to run or to be the next to run.
+
+        A task that needs the step loop no more takes no room there. But so that images do not pile
+        up before a slow encoder, no more tasks are being finished than may run.
+        """
         if not self._children.is_ready or self._dropped or self._endings:
             return False
-        running = [task.record for task in self._tasks.values()]
+        max_running = self._settings.max_tasks_per_worker
+        running = [task.record for task in self._tasks.values() if task.progress[1] != FINISHING]
+        num_images = sum(record.num_images for record in running)
         return (
-            len(running) < self._settings.max_tasks_per_worker
-            and sum(record.num_images for record in running) < MAX_IMAGES_IN_FLIGHT
-            and not any(record.solo for record in running)
+            len(running) < max_running + CLAIM_AHEAD
+            and (num_images < MAX_IMAGES_IN_FLIGHT or len(running) <= CLAIM_AHEAD)
+            and len(self._tasks) < 2 * max_running + CLAIM_AHEAD
+            and not any(task.record.solo for task in self._tasks.values())
             and self._disk_has_room()
         )
 
@@ -194,9 +224,19 @@ class Supervisor:
         with contextlib.suppress(queue.Empty):
             item = self._inbox.get(timeout=timeout_s)
             while True:
-                if item is not None:
-                    self._handle(*item)
+                match item:
+                    case frozenset():
+                        self._hear(item)
+                    case (child, message):
+                        self._handle(child, message)
                 item = self._inbox.get_nowait()
+
+    def _hear(self, news: frozenset[News]) -> None:
+        if News.QUEUED in news:
+            delay_s = BUSY_DELAY_S if self._tasks else 0.0
+            self._look_at = min(self._look_at, time.monotonic() + delay_s)
+        if News.CANCEL in news:
+            self._beating.hurry()
 
     def _handle(self, child: ChildProcess, message: ToSupervisor | Gone) -> None:
         match message:
@@ -241,7 +281,7 @@ class Supervisor:
         The storage's fault is not the task's, which may well succeed once it is mended.
         """
         logger.warning("task %s: %s, pausing", task.uid, reason)
-        self._claim_at = time.monotonic() + STORAGE_DELAY_S
+        self._paused_until = time.monotonic() + STORAGE_DELAY_S
         self._endings.append((task, GiveBack(crashed=False, delay_s=STORAGE_DELAY_S)))
 
     def _cancel(self, task: RunningTask) -> None:
@@ -293,25 +333,6 @@ class Supervisor:
             self._store_endings()
         except StoreUnavailable:
             logger.exception("%d tasks come back when their leases are over", len(self._endings))
-
-
-class _Chore:
-    """Something to be done every `period_s`, and a little later where the store is away."""
-
-    def __init__(self, work: Callable[[], None], period_s: float) -> None:
-        self._work = work
-        self._period_s = period_s
-        self._due_at = 0.0
-
-    def do_if_due(self) -> None:
-        if time.monotonic() < self._due_at:
-            return
-        try:
-            self._work()
-            self._due_at = time.monotonic() + self._period_s
-        except StoreUnavailable as exc:
-            logger.warning("the task store does not answer: %s", exc)
-            self._due_at = time.monotonic() + RETRY_S
 
 
 def run_supervisor(settings: Settings, device: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -122,6 +122,13 @@ class Lease:
     token: int
 
 
+class News(StrEnum):
+    """What `TaskStore.listen` tells, as one letter each."""
+
+    QUEUED = "q"  # a task was put
+    CANCEL = "c"  # the owner of a running task is asked to stop it
+
+
 @dataclass(frozen=True, slots=True)
 class BeatAnswer:
     """What a heartbeat learnt: leases that are gone, and tasks asked to stop."""
@@ -209,6 +216,14 @@ class TaskStore(Protocol):
 
     def cancel(self, uid: str, *, tenant: str) -> TaskStatus | None:
         """Queued: canceled at once. Running: asks the owner to stop. None when unknown."""
+        ...
+
+    def listen(self, heard: Callable[[frozenset[News]], None]) -> Callable[[], None]:
+        """Have `heard` called on another thread soon after something happened.
+
+        Some or all news may be missed: it saves time, and replaces no polling. Returns what ends
+        it, after which `heard` is not called any more.
+        """
         ...
 
     def sweep(self) -> list[str]:

@@ -23,6 +23,7 @@ models:
     path: package:embedded
     family: sd1
     native_size_px: 256
+    min_area_ratio: 0
     num_inference_steps: 12
     trigger_words: [scene]
 """
@@ -41,7 +42,8 @@ class Bench:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         models = folder / "models.yaml"
-        models.write_text(MODELS)
+        few_steps = changes.pop("few_steps", None)
+        models.write_text(MODELS if few_steps is None else f"{MODELS}    few_steps: {few_steps}\n")
         self.settings = Settings(
             data_dir=folder,
             models=models,

@@ -1,6 +1,7 @@
 """A compute child without an engine: answers each task as its params' `behave` says.
 
-finish     one tiny PNG per image, `pause_s` before each
+finish     one tiny PNG per image, `pause_s` before each; where `finish_s` is given, all steps are
+           done at first and the images come after that time
 kill       kills itself in the middle, after its first image
 fail       first image only, then error 1205
 bad_image  error 1204
@@ -24,6 +25,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from api.messages import (
+    DENOISING,
+    FINISHING,
     Add,
     Cancel,
     ImageBytes,
@@ -47,6 +50,8 @@ class Job:
     behave: str
     num_images: int
     pause_s: float
+    finish_s: float
+    stage: str = DENOISING
     next_image: int = 0
     next_at: float = 0.0
 
@@ -88,15 +93,21 @@ class StandIn:
             params.get("behave", "finish"),
             params.get("BatchSize", 1),
             pause_s,
+            params.get("finish_s", 0.0),
             next_at=time.monotonic() + pause_s,
         )
 
     def advance(self, job: Job) -> None:
         if job.behave == "bad_image":
             self.end(job, 1204, "the image cannot be decoded")
+        elif job.finish_s:
+            job.stage = FINISHING
+            self.connection.send(Progress(job.uid, 1.0, job.stage))
+            job.next_at = time.monotonic() + job.finish_s
+            job.finish_s = 0.0
         elif job.next_image < job.num_images - (job.behave == "short"):
             index = job.next_image
-            self.connection.send(Progress(job.uid, index / job.num_images, "denoising"))
+            self.connection.send(Progress(job.uid, index / job.num_images, job.stage))
             data = png(job.uid, index)
             self.connection.send(ImageBytes(job.uid, index, 7 + index, data, 8, 6))
             if job.behave == "kill":

@@ -313,7 +313,7 @@ def test_free_space_is_that_of_the_disk(blobs, tmp_path):
 def test_keys_say_day_task_attempt_and_image(blobs):
     today = time.strftime("%Y%m%d", time.gmtime())
 
-    assert input_key("uid", "foreground") == f"in/{today}/uid/foreground"
+    assert input_key("uid", "foreground") == f"in/{today}/u/uid.foreground"
     assert output_key("uid", 2, 15) == f"out/{today}/uid/t2/15.png"
     assert output_key("uid", 1, 0, created_at=0.0) == "out/19700101/uid/t1/0.png"
     for key in (input_key("uid", "foreground"), output_key("uid", 2, 15)):

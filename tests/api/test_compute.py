@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from api.compute_loop import PARAMETERS_TEXT, PIPELINE_TEXT, WEIGHTS_TEXT, error_text
+from api.incoming import PARAMETERS_TEXT
 from api.messages import (
+    FINISHING,
     Add,
     Cancel,
     ImageBytes,
@@ -28,6 +29,7 @@ from api.messages import (
     ToChild,
     ToSupervisor,
 )
+from api.outgoing import PIPELINE_TEXT, WEIGHTS_TEXT, error_text
 from engine.errors import (
     BadImage,
     EngineError,
@@ -134,9 +136,10 @@ def test_a_task_gives_its_images_progress_and_one_end(child):
             assert (each.width_px, each.height_px) == image.size
             assert image.getpixel((32, 32)) == (200, 30, 30)
             assert f"Seed: {each.seed}" in image.info["parameters"]
-    progress = [message.progress for message in messages if isinstance(message, Progress)]
-    assert progress == sorted(progress)
-    assert 0 < progress[0] <= 1
+    progress = [message for message in messages if isinstance(message, Progress)]
+    assert [each.progress for each in progress] == sorted(each.progress for each in progress)
+    assert 0 < progress[0].progress <= 1
+    assert progress[-1] == Progress("task", 1.0, FINISHING)
 
 
 def test_what_cannot_be_run_ends_by_itself_alone(child):
@@ -188,6 +191,14 @@ def test_parameters_are_not_written_where_that_is_switched_off():
         with Image.open(io.BytesIO(each.png)) as image:
             image.load()
             assert image.text == {}
+
+
+def test_a_closed_pipe_ends_a_child_in_the_middle_of_its_work():
+    child = Child()
+    child.send(add("long", steps=100))
+    while not isinstance(child.receive(), Progress):
+        pass
+    child.end()
 
 
 def test_a_child_whose_supervisor_is_dead_already_dies():

@@ -75,6 +75,27 @@ def test_check_and_list_describe_every_entry(tmp_path: Path) -> None:
     assert "not one of its 1 modules" in checked.stdout.splitlines()[-1]
 
 
+def test_the_lora_of_few_steps_is_pulled_and_checked(tmp_path: Path, hub: Hub) -> None:
+    write_lora(tmp_path / "made.safetensors", width=192)
+    hub.files["lcm.safetensors"] = (tmp_path / "made.safetensors").read_bytes()
+    lora = {
+        "name": "LCM",
+        "path": "lcm.safetensors",
+        "source": f"hf:{REPO}@{COMMIT}/lcm.safetensors",
+    }
+    few_steps = {"lora": lora, "sampler": "euler", "step_spacing": "align_your_steps"}
+    write_models(tmp_path, [{**MAIN, "path": "package:embedded", "few_steps": few_steps}])
+    pulled = pull(hub, tmp_path, "LCM")
+    assert pulled.returncode == 0, pulled.stderr
+    assert (tmp_path / "lcm.safetensors").read_bytes() == hub.files["lcm.safetensors"]
+    checked = backdrop("models", "check", "--models", "models.yaml", cwd=tmp_path)
+    assert checked.returncode == 1
+    (row,) = [line for line in checked.stdout.splitlines() if "LCM" in line]
+    assert "lora" in row
+    told = [line for line in checked.stdout.splitlines() if line.startswith("main: ")]
+    assert any("few_steps" in line and "4096" in line for line in told)
+
+
 def test_check_of_a_sound_file_succeeds(tmp_path: Path) -> None:
     write_models(tmp_path, [{**MAIN, "path": "package:embedded"}])
     checked = backdrop("models", "check", "--models", "models.yaml", cwd=tmp_path)

@@ -74,12 +74,16 @@ def test_the_seeds_own_example_is_accepted_as_it_stands(bench: Bench):
     assert 0 <= stored.Seed == record.seed
 
 
-def test_points_grow_with_the_batch_but_not_with_what_has_no_effect(bench: Bench):
+def test_points_grow_with_the_batch_and_with_deep_fusion_where_it_acts(bench: Bench):
     fields = {"Width": 1000, "Height": 1000, "BatchSize": 3}
     fusion = {"ImageIndex": 1, "DeepFusion": True}
     plain = bench.record(bench.submit(**fields))
     fused = bench.record(bench.submit(**fields, BackgroundImage2Image=fusion))
-    assert plain.points == fused.points == 12 * 3
+    in_vain = bench.record(
+        bench.submit(**fields, BackgroundImage2Image=fusion | {"ReferStrength": 0})
+    )
+    assert plain.points == in_vain.points == 12 * 3
+    assert fused.points == 12 * 3 * (1 + 6)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,15 @@ def test_points_grow_with_the_batch_but_not_with_what_has_no_effect(bench: Bench
         ({}, ""),
         (
             {"BackgroundImage2Image": {"ImageIndex": 1, "DeepFusion": True}},
-            submit.DEEP_FUSION_NOTE,
+            "",
+        ),
+        (
+            {"BackgroundImage2Image": {"ImageIndex": 1, "DeepFusion": True, "ReferStrength": 0}},
+            "DeepFusion has no effect at reference strength 0.",
+        ),
+        (
+            {"BackgroundImage2Image": {"ImageIndex": 1, "DeepFusion": True, "ReferStrength": 1}},
+            "DeepFusion has no effect at reference strength 1.",
         ),
         ({"PositivePrompts": ["蓝天"]}, submit.TRANSLATION_NOTE),
         ({"NegativePrompts": ["текст"]}, submit.TRANSLATION_NOTE),
@@ -280,3 +292,13 @@ def test_every_job_error_gets_a_code(
     monkeypatch.setattr(submit, "plan_job", refuse)
     answer = shared.caller.ask(generate())
     assert_refused(answer, 1202 if issubclass(error, UnknownModel | UnknownLora) else 230)
+
+
+def test_few_step_settings_are_not_written_out_as_wishes(tmp_path: Path):
+    """They belong together: the worker takes all of them from models.yaml again."""
+    bench = Bench(tmp_path, few_steps="{max_steps: 10, sampler: tcd}")
+    few = bench.submit(MainModel={"InferenceParams": {"Steps": 8}})
+    many = bench.submit(MainModel={"InferenceParams": {"Steps": 11}})
+    assert bench.record(few).params["MainModel"]["InferenceParams"] == {"Steps": 8}
+    ordinary = {"Steps": 11, "Sampler": "Euler", "CFGScale": 7.5}
+    assert bench.record(many).params["MainModel"]["InferenceParams"] == ordinary

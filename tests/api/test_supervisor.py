@@ -101,10 +101,11 @@ def test_a_long_task_keeps_its_lease(make_service):
 
 def test_a_queued_task_is_canceled_and_never_started(make_service):
     service = make_service(max_tasks_per_worker=1)
-    running, queued = service.put(pause_s=0.5), service.put()
+    running, ahead, queued = service.put(pause_s=1.0), service.put(pause_s=1.0), service.put()
 
     with service.supervisor():
         service.wait(running, TaskStatus.RUNNING)
+        service.wait(ahead, TaskStatus.RUNNING)
         assert service.store.cancel(queued, tenant="alice") is TaskStatus.CANCELED
         service.wait(running)
 

@@ -43,12 +43,12 @@ class KeepingContract:
         assert read(store, uid).status is TaskStatus.RUNNING
 
     def test_purging_forgets_images_first_and_records_later(self, make_store: MakeStore) -> None:
-        store = make_store(images_keep_s=0.02, records_keep_s=0.3)
+        store = make_store(images_keep_s=0.5, records_keep_s=1.0)
         uid, lease = claimed(store)
         store.put(new_task("waiting"))
         store.finish(lease, [output(uid)])
         assert store.purge() == []
-        time.sleep(0.03)
+        time.sleep(0.5)
 
         (purged,) = store.purge()
 
@@ -60,7 +60,7 @@ class KeepingContract:
         record = read(store, uid)
         assert (record.status, record.outputs) == (TaskStatus.SUCCEEDED, ())
         assert store.purge() == []
-        time.sleep(0.3)
+        time.sleep(0.5)
         store.purge()
         assert store.get(uid) is None
         assert store.get("waiting") is not None
