@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,12 +18,15 @@ from engine.checkpoint_info import CheckpointInfo, read_config, text_encoder_fol
 from engine.clip_tokenizer import clip_tokenizer
 from engine.component import Component
 from engine.components import OpenCheckpoint, open_checkpoint
+from engine.device_profile import vae_dtype
 from engine.errors import WeightsUnavailable
 from engine.families import Family
 from engine.registry import MainModel
 from engine.vae import LatentCodec
 
 TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
+
+next_serial = itertools.count().__next__
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Checkpoint:
         device: where the modules live.
         dtype: of UNet and text encoders.
         adapters: LoRAs of this checkpoint, loaded as jobs ask for them.
+        serial: names it in this process for ever, unlike an address.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Checkpoint:
     device: torch.device
     dtype: torch.dtype
     adapters: AdapterHost
+    serial: int = field(default_factory=next_serial)
 
     @property
     def needs_masked_image(self) -> bool:
@@ -93,7 +99,7 @@ def load_checkpoint(model: MainModel, *, device: torch.device, dtype: torch.dtyp
     unet = parts.unet.load(device, dtype).to(memory_format=torch.channels_last)
     text_encoders = tuple(component.load(device, dtype) for component in parts.text_encoders)
     own_vae, shared_vae = (
-        None if component is None else LatentCodec(component.load(device, dtype))
+        None if component is None else LatentCodec(component.load(device, vae_dtype(dtype)))
         for component in (parts.own_vae, parts.shared_vae)
     )
     vae = shared_vae or own_vae

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import Checkpoint
+from engine.adapters.host import AdapterHost
+from engine.checkpoint import Checkpoint, next_serial
 from engine.errors import GpuOutOfMemory
 from engine.memory import modules_of
+from engine.vae import LatentCodec
 
 
 def copy_checkpoint(checkpoint: Checkpoint, device: torch.device) -> Checkpoint:
@@ -25,10 +27,34 @@ def copy_checkpoint(checkpoint: Checkpoint, device: torch.device) -> Checkpoint:
     try:
         memo = moved_tensors(modules_of(checkpoint), device)
         memo |= {id(each): each for each in checkpoint.tokenizers}
-        return replace(copy.deepcopy(checkpoint, memo), device=device)
+        with checkpoint.adapters.held():
+            return replace(copy.deepcopy(checkpoint, memo), device=device)
     except torch.OutOfMemoryError:
         pass  # left here, for its traceback holds on to all that was copied so far
     raise GpuOutOfMemory(f"{checkpoint.name!r} does not fit into the device's memory")
+
+
+def float32_copy(checkpoint: Checkpoint) -> Checkpoint:
+    """The same in float32 on the same device, for what overflows in a narrower type.
+
+    Raises:
+        GpuOutOfMemory: the device cannot hold it.
+    """
+    copied = copy_checkpoint(checkpoint, checkpoint.device)
+    try:
+        for module in modules_of(copied):
+            module.float()
+    except torch.OutOfMemoryError as exc:
+        raise GpuOutOfMemory(f"{checkpoint.name!r} does not fit in float32") from exc
+    codecs = {vae: LatentCodec(vae.module) for vae in (copied.vae, copied.own_vae)}
+    return replace(
+        copied,
+        vae=codecs[copied.vae],
+        own_vae=codecs[copied.own_vae],
+        dtype=torch.float32,
+        adapters=AdapterHost(copied.unet, copied.text_encoders),
+        serial=next_serial(),
+    )
 
 
 def moved_tensors(modules: Iterable[torch.nn.Module], device: torch.device) -> dict[int, Any]:

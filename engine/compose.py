@@ -66,7 +66,7 @@ def compose(foreground: Image.Image, background: Image.Image) -> Image.Image:
 
     Where alpha is 255 the result has the foreground's bytes, where it is 0 the background's; soft
     alpha is blended, never thresholded. Integers: the sum is the premultiplied composite without
-    any rounding before the last, and 255*255 + 127 still fits 16 bits.
+    any rounding before the last, and it still fits 16 bits.
 
     Args:
         foreground: mode RGBA, straight alpha.
@@ -78,10 +78,14 @@ def compose(foreground: Image.Image, background: Image.Image) -> Image.Image:
     assert foreground.mode == "RGBA"
     assert background.mode == "RGB"
     assert foreground.size == background.size
-    rgba = np.asarray(foreground)
+    rgba = np.asarray(foreground, dtype=np.uint8)
     alpha = rgba[..., 3:].astype(np.uint16)
-    blended = rgba[..., :3] * alpha + np.asarray(background) * (255 - alpha)
-    return Image.fromarray(((blended + 127) // 255).astype(np.uint8))
+    under = np.asarray(background, dtype=np.uint8)
+    blended = rgba[..., :3] * alpha + under * (255 - alpha)
+    # Rounded division by 255, exact up to 255*255: several times as fast as numpy's own division.
+    blended += 128
+    blended += blended >> 8
+    return Image.fromarray((blended >> 8).astype(np.uint8))
 
 
 def _cell_means(

@@ -1,139 +1,115 @@
-"""The step loop: one UNet forward for all lanes of a group, then each lane's own sampler step."""
+"""The step loop: one UNet forward for pieces of many lanes, then a sampler step for whole lanes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 
 import torch
 
-from engine.adapters.rows import AdapterSet
-from engine.lanes import Lane
-from engine.samplers import step_arguments
-
-
-def rows_of(lane: Lane) -> int:
-    """Rows of the forward a lane takes: two with guidance, else one."""
-    return 1 if lane.conditioning.guidance_scale == 1 else 2
+from engine import sampler_state
+from engine.compiled_blocks import eager_blocks
+from engine.joined_rows import JoinedRows, join_rows
+from engine.lanes import Lane, Piece
+from engine.reference import reading
+from engine.reference_input import reference_input
 
 
 @torch.inference_mode()
-def predict(lanes: Sequence[Lane], *, min_rows: int = 0) -> list[torch.Tensor]:
-    """Guided model outputs, float32 (1, C, h, w) a lane, from one UNet forward.
+def predict(pieces: Sequence[Piece], rows: JoinedRows | None = None) -> list[torch.Tensor]:
+    """Guided model outputs, float32 (1, C, height, width) a piece, from one UNet forward.
 
     Args:
-        lanes: lanes with equal `group_key`, none finished.
-        min_rows: pad the forward to at least so many rows (`batch_invariant`): a kernel chosen
-            for another row count may round differently.
+        pieces: of lanes with equal `group_key`.
+        rows: of these pieces, where they were joined before.
 
     Raises:
         torch.OutOfMemoryError: the forward did not fit; no lane was changed.
     """
-    checkpoint = lanes[0].checkpoint
-    rows = [row for lane in lanes for row in _rows(lane)]
-    rows += rows[:1] * (min_rows - len(rows))
-    sample = torch.cat([row.sample for row in rows])
-    with checkpoint.adapters.unet_rows([row.adapters for row in rows]):
+    checkpoint = pieces[0].lane.checkpoint
+    if rows is None:
+        rows = join_rows(pieces)
+    as_they_are = eager_blocks(checkpoint.unet) if rows.is_changed else nullcontext()
+    adapted = checkpoint.adapters.unet_rows(rows.adapters)
+    with as_they_are, adapted, reading(checkpoint.unet, rows.reading):
         output = checkpoint.unet(
-            sample.to(checkpoint.dtype, memory_format=torch.channels_last),
-            torch.stack([row.timestep for row in rows]).to(sample.device, torch.float32),
-            encoder_hidden_states=torch.cat([row.prompt_embeds for row in rows]),
-            added_cond_kwargs=_added_conditions(rows),
+            _unet_input(rows).to(checkpoint.dtype, memory_format=torch.channels_last),
+            _timesteps(rows, checkpoint.device),
+            encoder_hidden_states=rows.prompt_embeds,
+            added_cond_kwargs=rows.added_conditions,
             return_dict=False,
         )[0]
-    return _guide(lanes, output.float())
+    return _guide(rows, output.float())
 
 
 @torch.inference_mode()
-def advance(lane: Lane, model_output: torch.Tensor) -> None:
-    """One sampler step on the lane's sample, then the kept cells are put back (4 channels)."""
-    timesteps = lane.scheduler.timesteps
-    lane.latents = lane.scheduler.step(
-        model_output,
-        timesteps[lane.step_index],
-        lane.latents,
-        **step_arguments(lane.scheduler, lane.generator),
-        return_dict=False,
-    )[0]
-    lane.step_index += 1
-    if not lane.checkpoint.needs_masked_image:
-        lane.latents = _blend_kept_cells(lane)
+def advance(lanes: Sequence[Lane]) -> None:
+    """One sampler step on lanes whose tiles all have outputs.
 
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row of a forward.
-
-    Attributes:
-        sample: float32 (1, C, h, w), C channels in all that the UNet takes.
-        timestep: no dimensions.
-        prompt_embeds: (1, S, D).
-        pooled_prompt_embeds: (1, P) for SDXL, else None.
-        time_ids: float32 (1, 6) for SDXL, else None.
-        adapters: LoRAs with their weights.
+    On 4-channel checkpoints the kept cells are put back after it.
     """
-
-    sample: torch.Tensor
-    timestep: torch.Tensor
-    prompt_embeds: torch.Tensor
-    pooled_prompt_embeds: torch.Tensor | None
-    time_ids: torch.Tensor | None
-    adapters: AdapterSet
-
-
-def _rows(lane: Lane) -> list[_Row]:
-    """The lane's `rows_of` rows, the unconditional one first."""
-    timestep = lane.scheduler.timesteps[lane.step_index]
-    sample = _unet_input(lane, timestep)
-    told = lane.conditioning
-    prompts = [(told.prompt_embeds, told.pooled_prompt_embeds)]
-    if told.guidance_scale != 1:
-        prompts.insert(0, (told.negative_prompt_embeds, told.negative_pooled_prompt_embeds))
-    return [
-        _Row(sample, timestep, embeds, pooled, told.time_ids, told.adapters)
-        for embeds, pooled in prompts
-    ]
-
-
-def _added_conditions(rows: Sequence[_Row]) -> dict[str, torch.Tensor] | None:
-    """What an SDXL UNet is told beside timestep and prompt; None for the other families."""
-    pooled = [row.pooled_prompt_embeds for row in rows if row.pooled_prompt_embeds is not None]
-    time_ids = [row.time_ids for row in rows if row.time_ids is not None]
-    if not pooled:
-        return None
-    return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat(time_ids)}
-
-
-def _unet_input(lane: Lane, timestep: torch.Tensor) -> torch.Tensor:
-    sample: torch.Tensor = lane.scheduler.scale_model_input(lane.latents, timestep)
-    if not lane.checkpoint.needs_masked_image:
-        return sample
-    masked_image_latents = lane.conditioning.masked_image_latents
-    assert masked_image_latents is not None, "9-channel checkpoints see the masked image"
-    return torch.cat([sample, lane.conditioning.repaint_mask, masked_image_latents], dim=1)
-
-
-def _guide(lanes: Sequence[Lane], output: torch.Tensor) -> list[torch.Tensor]:
-    """Classifier-free guidance (arXiv 2207.12598) on each lane's own rows."""
-    guided = []
-    row = 0
+    for group in _of_one_size(lanes):
+        outputs = [lane.take_model_output() for lane in group]
+        joined = outputs[0] if len(group) == 1 else torch.cat(outputs)
+        sampler_state.advance([lane.state for lane in group], joined)
     for lane in lanes:
-        if rows_of(lane) == 1:
-            guided.append(output[row : row + 1])
-        else:
-            unconditional, conditional = output[row : row + 1], output[row + 1 : row + 2]
-            scale = lane.conditioning.guidance_scale
-            guided.append(unconditional + scale * (conditional - unconditional))
-        row += rows_of(lane)
-    return guided
+        if not lane.checkpoint.needs_masked_image:
+            lane.state.latents = _blend_kept_cells(lane)
+
+
+def _unet_input(rows: JoinedRows) -> torch.Tensor:
+    """float32 (B, C, height, width): scaled samples, for 9 channels with mask and masked image."""
+    sample = _samples(rows.pieces)
+    if rows.masked_image is not None:
+        sample = torch.cat([sample, rows.masked_image], dim=1)
+    parts = [sample[: rows.num_guided], sample, *(reference_input(each) for each in rows.readers)]
+    if rows.padding:
+        first = parts[0] if rows.num_guided else sample
+        parts.append(first[:1].expand(rows.padding, -1, -1, -1))
+    return torch.cat(parts)
+
+
+def _samples(pieces: Sequence[Piece]) -> torch.Tensor:
+    """float32 (P, C, height, width), at the scale the UNet was trained on."""
+    groups = _of_one_size(dict.fromkeys(piece.lane for piece in pieces))
+    scaled = [sampler_state.model_inputs([lane.state for lane in lanes]) for lanes in groups]
+    if len(scaled) == 1 and all(len(piece.lane.tiles) == 1 for piece in pieces):
+        return scaled[0]
+    samples: dict[Lane, torch.Tensor] = {}
+    for lanes, inputs in zip(groups, scaled, strict=True):
+        samples |= zip(lanes, inputs.chunk(len(lanes)), strict=True)
+    return torch.cat([piece.tile.crop(samples[piece.lane]) for piece in pieces])
+
+
+def _timesteps(rows: JoinedRows, device: torch.device) -> torch.Tensor:
+    timesteps = [piece.lane.state.timestep for piece in rows.owners]
+    return torch.tensor(timesteps, dtype=torch.float32, device=device)
+
+
+def _of_one_size(lanes: Iterable[Lane]) -> list[list[Lane]]:
+    """Lanes whose tiles are of one size may have canvases of several."""
+    groups: dict[torch.Size, list[Lane]] = {}
+    for lane in lanes:
+        groups.setdefault(lane.state.latents.shape, []).append(lane)
+    return list(groups.values())
+
+
+def _guide(rows: JoinedRows, output: torch.Tensor) -> list[torch.Tensor]:
+    """Classifier-free guidance (arXiv 2207.12598); outputs in the order that was asked for."""
+    guided, count = rows.num_guided, len(rows.pieces)
+    conditional = output[guided : guided + count]
+    if rows.guidance_scales is not None:
+        unconditional = output[:guided]
+        mixed = unconditional + rows.guidance_scales * (conditional[:guided] - unconditional)
+        conditional = mixed if guided == count else torch.cat([mixed, conditional[guided:]])
+    by_number = dict(zip(rows.order, conditional.chunk(count), strict=True))
+    return [by_number[number] for number in range(count)]
 
 
 def _blend_kept_cells(lane: Lane) -> torch.Tensor:
     """Kept cells take the image's latents, noised to the level of the next step."""
-    kept = lane.conditioning.image_latents
-    assert kept is not None, "4-channel checkpoints blend with the image"
-    if not lane.is_finished:
-        next_timestep = lane.scheduler.timesteps[lane.step_index : lane.step_index + 1]
-        kept = lane.scheduler.add_noise(kept, lane.noise, next_timestep)
+    image_latents = lane.conditioning.image_latents
+    assert image_latents is not None, "4-channel checkpoints blend with the image"
+    kept = lane.state.steps.noised(image_latents, lane.noise, lane.state.step_index)
     mask = lane.conditioning.repaint_mask
-    return (1 - mask) * kept + mask * lane.latents
+    return (1 - mask) * kept + mask * lane.state.latents

@@ -2,57 +2,60 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Unpack
 
 import torch
-from PIL import Image
 
-from engine.active_job import ActiveJob
-from engine.checkpoint import Checkpoint
-from engine.checkpoint_info import CheckpointInfo
+from engine.compiled_blocks import compile_blocks
 from engine.default_dtype import stepping
 from engine.denoise import advance, predict
-from engine.errors import EngineError, GpuOutOfMemory
+from engine.device_profile import ProfileOptions, device_profile
+from engine.encoding_cache import EncodingCache
+from engine.errors import EngineError, GpuOutOfMemory, NonFiniteResult
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone, all_failed
-from engine.finish import decode_background, finish_image, upscale_latents
+from engine.finish import finish_image, finish_lane
 from engine.inpaint_pipeline import InpaintPipeline
 from engine.job import GeneratedImage, GenerationJob
+from engine.joined_rows import RowCache, max_rows_of
 from engine.lane_queue import LaneQueue
-from engine.lanes import Lane, open_lane
+from engine.lanes import Lane, Piece, next_lane, open_lane
 from engine.loaded_model import LoadedModel
 from engine.model_cache import ModelCache
+from engine.open_job import OpenJob, Part
 from engine.pipeline_backend import PipelineBackend
-from engine.pipeline_info import PipelineInfo
 from engine.plan import GenerationPlan, plan_job
-from engine.prepare import (
-    Canvas,
-    prepare_adapters,
-    prepare_canvas,
-    prepare_prompts,
-)
+from engine.prepare import Canvas, PreparedJob, prepare_canvas, prepare_in_float32, prepare_job
 from engine.registry import Registry
+from engine.stage import Outcome, Stage
+from engine.waiting_jobs import Admitted, WaitingJobs
 
-# Latent cells of one forward: 16 lanes of 64x64 (512x512 pixels) on a GPU; a CPU gains nothing
-# from more than a few lanes and pays in cache misses.
-MAX_LATENT_AREA = {"cuda": 16 * 64 * 64, "cpu": 4 * 64 * 64}
-# An engine that waits for a checkpoint alone looks up so often, for its caller to cancel and add.
-LOADING_WAIT_S = 0.1
+# How often an engine looks again whether those who wait for a checkpoint or for memory may begin.
+WAITING_POLL_S = 0.1
 
 
 class Engine:
-    """Runs jobs on one device. Not thread-safe: one thread owns it.
+    """Runs jobs on one device. Not thread-safe but for `wake`: one thread owns it.
+
+    That thread runs the UNet. What comes before (resizing, VAE encoding, LoRA files, text encoding)
+    and after (VAE decoding, compositing) runs on two threads beside it.
 
     Args:
         registry: the models it may use.
         device: torch device.
-        dtype: of UNet and text encoder; default float32 on the CPU, float16 elsewhere. Samplers,
-            latents and noise are float32 always.
         batch_invariant: give every forward of a size the same row count, so that an image does
             not depend on its neighbours by even a rounding (law 3), at the price of idle rows.
-        device_bytes: what loaded checkpoints may take of the device; default a share of it.
-        host_bytes: what copies of them in host memory may take; default a share of it.
-        max_lanes: images of one forward, fewer where the canvas is large.
+        max_lanes: tiles of one forward, fewer where they are large.
+        options: of `device_profile`.
+
+    Attributes:
+        profile: how the device is used.
+
+    Raises:
+        CompilerMissing: see `device_profile`.
     """
 
     def __init__(
@@ -60,33 +63,38 @@ class Engine:
         registry: Registry,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
         batch_invariant: bool = False,
-        device_bytes: int | None = None,
-        host_bytes: int | None = None,
         max_lanes: int = 16,
+        **options: Unpack[ProfileOptions],
     ) -> None:
         self.registry = registry
         self.device = torch.device(device)
-        if dtype is None:
-            dtype = torch.float32 if self.device.type == "cpu" else torch.float16
+        self.profile = device_profile(self.device, **options)
+        self._changed = threading.Event()
         self._models = ModelCache(
-            device=self.device, dtype=dtype, device_bytes=device_bytes, host_bytes=host_bytes
+            device=self.device,
+            dtype=self.profile.dtype,
+            device_bytes=self.profile.device_bytes,
+            host_bytes=self.profile.host_bytes,
+            signal=self._changed,
         )
         self._batch_invariant = batch_invariant
         self._lanes = LaneQueue(
             max_lanes=max_lanes,
-            max_latent_area=MAX_LATENT_AREA.get(self.device.type, MAX_LATENT_AREA["cuda"]),
+            max_latent_area=self.profile.max_latent_area,
             mix_adapters=not batch_invariant,
         )
-        self._waiting: deque[GenerationPlan] = deque()
-        self._active: dict[str, ActiveJob] = {}
+        self._rows = RowCache()
+        self.encodings = EncodingCache()
+        self._waiting = WaitingJobs()
+        self._jobs: dict[str, OpenJob] = {}
+        self._preparing: Stage[Part, PreparedJob | Canvas] = Stage("prepare", self._changed)
+        self._finishing: Stage[Part, GeneratedImage] = Stage("finish", self._changed)
         self._pipelines = PipelineBackend()
-        self._memory_is_full = False
 
     @property
     def busy(self) -> bool:
-        """Whether `step` has anything to do."""
+        """Whether any job has not ended."""
         return bool(self._waiting or self._in_flight())
 
     def add(self, job: GenerationJob) -> GenerationPlan:
@@ -97,22 +105,26 @@ class Engine:
             WeightsUnavailable: the model's configs are broken.
             ValueError: a job of that id is already here.
         """
-        held = [*self._waiting, *self._in_flight()]
+        held = [*self._waiting.plans, *self._in_flight()]
         if any(plan.job.job_id == job.job_id for plan in held):
             raise ValueError(f"job {job.job_id!r} was added already")
         plan = plan_job(job, self.registry)
-        self._waiting.append(plan)
+        self._waiting.add(plan)
+        self._changed.set()
         return plan
 
     def cancel(self, job_id: str) -> bool:
-        """Drops a job and its lanes; no event follows. False when there is no such job."""
-        known = any(plan.job.job_id == job_id for plan in (*self._waiting, *self._in_flight()))
-        self._waiting = deque(plan for plan in self._waiting if plan.job.job_id != job_id)
-        self._active.pop(job_id, None)
+        """Drops a job and its lanes; no event follows. False when there is no such job.
+
+        What a thread is doing for it goes on to its end and is thrown away.
+        """
+        held = [*self._waiting.plans, *self._in_flight()]
+        self._waiting.remove(job_id)
+        self._jobs.pop(job_id, None)
         self._lanes.remove_job(job_id)
         if self._pipelines.plan is not None and self._pipelines.plan.job.job_id == job_id:
             self._pipelines.cancel()
-        return known
+        return any(plan.job.job_id == job_id for plan in held)
 
     def generate(
         self, job: GenerationJob, on_event: Callable[[Event], None] | None = None
@@ -133,6 +145,7 @@ class Engine:
         images: list[GeneratedImage] = []
         failures: list[EngineError] = []
         while self.busy:
+            self.wait()
             for event in self.step():
                 if on_event is not None:
                     on_event(event)
@@ -145,230 +158,239 @@ class Engine:
         return sorted(images, key=lambda image: image.image_index)
 
     def step(self) -> list[Event]:
-        """Admits one waiting job, runs one UNet forward and finishes what it completed.
+        """Takes in what the threads have done, runs one UNet forward and hands on what it completed.
 
-        A job on a pipeline of diffusers goes on by one of its steps beside that.
-        While nothing but the loading of a checkpoint goes on, it returns after `LOADING_WAIT_S`.
+        A job on a pipeline of diffusers goes on by one of its steps beside that. Never waits for a
+        thread: with nothing to run it returns at once, and `wait` sleeps until that changes.
         """
+        self._changed.clear()
         with stepping():
-            events, is_idle = self._step()
-        if is_idle and self._waiting:
-            self._models.wait(LOADING_WAIT_S)
+            events = [event for each in self._finishing.collect() for event in self._finished(each)]
+            events += [
+                event for each in self._preparing.collect() for event in self._prepared(each)
+            ]
+            events += self._admit_all()
+            pieces = self._lanes.next_pieces()
+            if pieces:
+                events += self._forward(pieces)
+            if not self._lanes:
+                self._rows.clear()
+            if self._pipelines.plan is not None:
+                events += self._step_pipeline()
         return events
 
-    def _step(self) -> tuple[list[Event], bool]:
-        """Events, and whether there was nothing to do."""
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Returns when `step` may have something to do, after `wake`, or after `timeout_s`."""
+        if self._lanes or self._pipelines.plan is not None:
+            return
+        if self._waiting:  # for memory or a checkpoint, of which not everything gives a signal
+            timeout_s = WAITING_POLL_S if timeout_s is None else min(timeout_s, WAITING_POLL_S)
+        self._changed.wait(timeout_s)
+
+    def wake(self) -> None:
+        """Ends a `wait`, also from another thread."""
+        self._changed.set()
+
+    # --- admit and prepare ---
+
+    def _admit_all(self) -> list[Event]:
         events: list[Event] = []
-        self._memory_is_full = self._memory_is_full and bool(self._in_flight())
-        if self._waiting and not self._memory_is_full:
-            events += self._admit_next()
-        group = self._lanes.next_group()
-        if group:
-            events += self._forward(group)
-        if self._pipelines.plan is not None:
-            return events + self._step_pipeline(), False
-        return events, not group and not events
+        while (admitted := self._next_admitted()) is not None:
+            if admitted.error is not None:
+                events += all_failed(admitted.plan.job, admitted.error)
+            else:
+                events += self._admit(admitted.plan, admitted.model)
+        return events
 
-    # --- admit ---
-
-    def _admit_next(self) -> list[Event]:
-        """Admits the first waiting job whose checkpoint is loaded.
-
-        The first job that lacks its checkpoint has it loaded. Meanwhile others may overtake it, but
-        not while it waits for room: those who overtake might keep the room taken for ever.
-        """
-        someone_waits = False
-        for index, plan in enumerate(self._waiting):
-            if isinstance(plan.info, PipelineInfo) and self._pipelines.plan is not None:
-                continue  # they run one after the other
-            checkpoint = None
-            if plan.passes and someone_waits:
-                checkpoint = self._models.loaded(plan.model)
-            elif plan.passes:
-                try:
-                    checkpoint = self._models.request(plan.model, self._in_use())
-                except EngineError as exc:
-                    if isinstance(exc, GpuOutOfMemory) and self._in_flight():
-                        self._memory_is_full = True
-                        return []
-                    del self._waiting[index]
-                    return all_failed(plan.job, exc)
-            if checkpoint is not None or not plan.passes:
-                del self._waiting[index]
-                return self._admit(plan, checkpoint)
-            if not someone_waits and not self._models.is_loading(plan.model):
-                break
-            someone_waits = True
-        return []
+    def _next_admitted(self) -> Admitted | None:
+        busy = self._pipelines.plan is not None
+        return self._waiting.admit(self._models, self._in_use(), pipeline_is_busy=busy)
 
     def _in_flight(self) -> list[GenerationPlan]:
         """Plans of the jobs that are under way."""
-        plans = [active.plan for active in self._active.values()]
+        plans = [job.plan for job in self._jobs.values()]
         return plans if self._pipelines.plan is None else [*plans, self._pipelines.plan]
 
     def _in_use(self) -> set[str]:
-        """Names of the checkpoints that images are in flight on."""
+        """Names of the models that images are in flight on."""
         return {plan.model.name for plan in self._in_flight()}
 
-    def _admit(self, plan: GenerationPlan, checkpoint: LoadedModel | None) -> list[Event]:
-        """Prepares a job and opens a lane for each of its images."""
-        try:
-            canvas = prepare_canvas(plan)
-            if checkpoint is None:
-                assert canvas.reference is not None, "strength 0 has a reference"
-                return self._without_denoising(plan, canvas, canvas.reference)
-            if isinstance(checkpoint, InpaintPipeline):
-                self._pipelines.start(plan, canvas, checkpoint)
-                return []
-            active = self._activate(plan, canvas, checkpoint)
-            lanes = [self._first_lane(active, index) for index in sorted(active.open_images)]
-        except torch.OutOfMemoryError as exc:
-            if self._models.release({*self._in_use(), plan.model.name}):
-                self._waiting.appendleft(plan)
-                return []
-            if self._in_flight():  # they fill the memory: wait until they are done
-                self._memory_is_full = True
-                self._waiting.appendleft(plan)
-                return []
-            return all_failed(plan.job, _as_engine_error(exc))
-        except EngineError as exc:
-            return all_failed(plan.job, exc)
-        self._active[plan.job.job_id] = active
-        for lane in lanes:
-            self._lanes.add(lane)
+    def _admit(self, plan: GenerationPlan, model: LoadedModel | None) -> list[Event]:
+        if isinstance(model, InpaintPipeline):
+            try:
+                self._pipelines.start(plan, prepare_canvas(plan), model)
+            except EngineError as exc:
+                return all_failed(plan.job, exc)
+            return []
+        if model is not None and self.profile.kernels == "compiled":
+            compile_blocks(model.unet)
+        images = tuple(range(plan.job.num_images))
+        job = OpenJob(plan, model, set(images))
+        self._jobs[plan.job.job_id] = job
+        self._prepare(Part(job, images))
         return []
 
-    def _activate(self, plan: GenerationPlan, canvas: Canvas, checkpoint: Checkpoint) -> ActiveJob:
-        adapters = prepare_adapters(plan, checkpoint)
-        return ActiveJob(
-            plan=plan,
-            canvas=canvas,
-            checkpoint=checkpoint,
-            vae=checkpoint.own_vae if plan.job.use_checkpoint_vae else checkpoint.vae,
-            adapters=adapters,
-            prompt_embeds=prepare_prompts(plan, checkpoint, adapters.weighted),
-            open_images=set(range(plan.job.num_images)),
-        )
+    def _prepare(self, part: Part) -> None:
+        plan, checkpoint = part.job.plan, part.job.checkpoint
+        if checkpoint is None:
+            self._preparing.submit(part, partial(prepare_canvas, plan))
+        elif part.in_float32:
+            self._preparing.submit(part, partial(prepare_in_float32, plan, checkpoint))
+        else:
+            self._preparing.submit(part, partial(prepare_job, plan, checkpoint, self.encodings))
 
-    def _first_lane(self, active: ActiveJob, image_index: int) -> Lane:
-        generator = torch.Generator("cpu").manual_seed(active.plan.seeds[image_index])
-        return self._open_lane(active, image_index, 0, generator, None)
+    def _prepared(self, outcome: Outcome[Part, PreparedJob | Canvas]) -> list[Event]:
+        """Opens a lane for each image, or finishes them where nothing is to be denoised."""
+        part = outcome.key
+        if not self._is_open(part):
+            return []
+        try:
+            prepared = outcome.result()
+            if isinstance(prepared, PreparedJob):
+                for lane in [open_lane(prepared, index) for index in part.images]:
+                    self._lanes.add(lane)
+        except torch.OutOfMemoryError as exc:
+            return self._not_prepared_for_memory(part, exc)
+        except EngineError as exc:
+            return self._all_ended(part, exc)
+        if isinstance(prepared, Canvas):
+            self._finish_reference(part, prepared)
+        return []
 
-    def _open_lane(
-        self,
-        active: ActiveJob,
-        image_index: int,
-        pass_index: int,
-        generator: torch.Generator,
-        start_latents: torch.Tensor | None,
-    ) -> Lane:
-        plan = active.plan
-        assert isinstance(plan.info, CheckpointInfo), "pipelines have no lanes"
-        return open_lane(
-            job_id=plan.job.job_id,
-            image_index=image_index,
-            pass_index=pass_index,
-            pass_plan=plan.passes[pass_index],
-            sampler=plan.sampler,
-            noise_schedule=plan.info.noise_schedule,
-            checkpoint=active.checkpoint,
-            conditioning=active.conditioning(pass_index),
-            generator=generator,
-            start_latents=start_latents,
-        )
-
-    def _without_denoising(
-        self, plan: GenerationPlan, canvas: Canvas, background: Image.Image
-    ) -> list[Event]:
-        job_id = plan.job.job_id
-        events: list[Event] = [
-            ImageDone(job_id, finish_image(background, canvas, plan, index))
-            for index in range(plan.job.num_images)
-        ]
-        return [*events, JobDone(job_id)]
+    def _not_prepared_for_memory(self, part: Part, exc: torch.OutOfMemoryError) -> list[Event]:
+        """Idle checkpoints out, else other jobs first; a job that does not fit alone fails."""
+        self._empty_cache()
+        if self._models.release(self._in_use()):
+            self._prepare(part)
+            return []
+        if len(self._in_flight()) > 1 and not part.in_float32:
+            del self._jobs[part.job.job_id]
+            self._waiting.put_back(part.job.plan)
+            return []
+        return self._all_ended(part, _as_engine_error(exc))
 
     # --- pipelines ---
 
     def _step_pipeline(self) -> list[Event]:
         """Goes on with the pipeline's job, but where it lacks memory only once there is more."""
         if self._pipelines.wants_memory:
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            if not self._models.release(self._in_use()) and self._active:
-                self._memory_is_full = True  # admits no one until the lanes are done
+            self._empty_cache()
+            if not self._models.release(self._in_use()) and self._jobs:
+                self._waiting.hold()
                 return []
         return self._pipelines.step()
 
     # --- forward and advance ---
 
-    def _forward(self, lanes: list[Lane]) -> list[Event]:
+    def _forward(self, pieces: list[Piece]) -> list[Event]:
         min_rows = 0
         if self._batch_invariant:
-            min_rows = 2 * self._lanes.lanes_per_forward(lanes[0])
+            min_rows = max_rows_of(pieces[0].lane) * self._lanes.lanes_per_forward(pieces[0].lane)
         try:
-            outputs = predict(lanes, min_rows=min_rows)
+            outputs = predict(pieces, self._rows.get(pieces, min_rows))
         except torch.OutOfMemoryError as exc:
-            return self._after_out_of_memory(lanes, exc)
+            return self._after_out_of_memory(pieces, exc)
+        for piece, output in zip(pieces, outputs, strict=True):
+            piece.lane.outputs[piece.tile] = output
+        complete = [lane for lane in dict.fromkeys(p.lane for p in pieces) if not lane.open_tiles]
+        advance(complete)
         events: list[Event] = []
-        for lane, output in zip(lanes, outputs, strict=True):
-            advance(lane, output)
-            events.append(self._step_done(lane))
-            if lane.is_finished:
+        for lane in complete:
+            events.append(_step_done(lane))
+            if lane.state.is_finished:
                 events += self._pass_done(lane)
         return events
 
-    def _after_out_of_memory(self, lanes: list[Lane], exc: torch.OutOfMemoryError) -> list[Event]:
+    def _after_out_of_memory(self, pieces: list[Piece], exc: torch.OutOfMemoryError) -> list[Event]:
         """Idle checkpoints out, then a smaller group; an image that does not fit alone fails.
 
         With `batch_invariant` a smaller group is padded to the same rows and would not fit either.
         """
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._empty_cache()
         if self._models.release(self._in_use()):
             return []
-        if len(lanes) > 1 and not self._batch_invariant:
-            self._lanes.halve(lanes)
+        if len(pieces) > 1 and not self._batch_invariant:
+            self._lanes.halve(pieces)
             return []
-        return self._close(lanes[0], ImageFailed(*_id(lanes[0]), _as_engine_error(exc)))
-
-    def _step_done(self, lane: Lane) -> StepDone:
-        plan = self._active[lane.job_id].plan
-        before = sum(each.num_forwards for each in plan.passes[: lane.pass_index])
-        return StepDone(*_id(lane), before + lane.step_index, plan.total_steps)
+        lane = pieces[0].lane
+        self._lanes.remove(lane)
+        return self._all_ended(self._part_of(lane), _as_engine_error(exc))
 
     def _pass_done(self, lane: Lane) -> list[Event]:
         """Sends the lane's image into its next pass, or out."""
-        active = self._active[lane.job_id]
+        if lane.pass_index + 1 == len(lane.prepared.plan.passes):
+            self._lanes.remove(lane)
+            self._finish(lane)
+            return []
         try:
-            if lane.pass_index + 1 < len(active.plan.passes):
-                self._lanes.replace(lane, self._next_lane(active, lane))
-                return []
-            background = decode_background(lane.latents, active.vae, active.plan)
-            notes = active.adapters.notes
-            image = finish_image(background, active.canvas, active.plan, lane.image_index, notes)
+            self._lanes.replace(lane, next_lane(lane))
         except (EngineError, torch.OutOfMemoryError) as exc:
-            return self._close(lane, ImageFailed(*_id(lane), _as_engine_error(exc)))
-        return self._close(lane, ImageDone(lane.job_id, image))
+            self._lanes.remove(lane)
+            return self._failed(self._part_of(lane), exc)
+        return []
 
-    def _next_lane(self, active: ActiveJob, lane: Lane) -> Lane:
-        next_index = lane.pass_index + 1
-        height, width = active.conditioning(next_index).repaint_mask.shape[-2:]
-        start_latents = upscale_latents(lane.latents, height, width)
-        return self._open_lane(active, lane.image_index, next_index, lane.generator, start_latents)
+    # --- finish ---
 
-    def _close(self, lane: Lane, last: ImageDone | ImageFailed) -> list[Event]:
-        """Takes the lane out, and its job with the last lane."""
-        self._lanes.remove(lane)
-        active = self._active[lane.job_id]
-        active.open_images.discard(lane.image_index)
-        if active.open_images:
+    def _part_of(self, lane: Lane) -> Part:
+        in_float32 = lane.checkpoint.dtype is torch.float32
+        return Part(self._jobs[lane.job_id], (lane.image_index,), in_float32=in_float32)
+
+    def _finish(self, lane: Lane) -> None:
+        work = partial(finish_lane, lane.state.latents, lane.prepared, lane.image_index)
+        self._finishing.submit(self._part_of(lane), work)
+
+    def _finish_reference(self, part: Part, canvas: Canvas) -> None:
+        """At strength 0 the reference is the background."""
+        assert canvas.reference is not None, "strength 0 has a reference"
+        for index in part.images:
+            work = partial(finish_image, canvas.reference, canvas, part.job.plan, index)
+            self._finishing.submit(Part(part.job, (index,)), work)
+
+    def _finished(self, outcome: Outcome[Part, GeneratedImage]) -> list[Event]:
+        part = outcome.key
+        if not self._is_open(part):
+            return []
+        try:
+            image = outcome.result()
+        except (EngineError, torch.OutOfMemoryError) as exc:
+            return self._failed(part, exc)
+        return self._ended(image.job_id, ImageDone(image.job_id, image))
+
+    def _failed(self, part: Part, exc: EngineError | torch.OutOfMemoryError) -> list[Event]:
+        """What came out as NaN in a narrow type is tried once more in float32."""
+        has_narrow_type = part.job.checkpoint is not None and not part.in_float32
+        if isinstance(exc, NonFiniteResult) and has_narrow_type:
+            self._prepare(replace(part, in_float32=True))
+            return []
+        return self._all_ended(part, _as_engine_error(exc))
+
+    def _all_ended(self, part: Part, error: EngineError) -> list[Event]:
+        job_id = part.job.job_id
+        failures = [ImageFailed(job_id, index, error) for index in part.images]
+        return [event for failure in failures for event in self._ended(job_id, failure)]
+
+    def _ended(self, job_id: str, last: ImageDone | ImageFailed) -> list[Event]:
+        """The end of an image, and of its job with the last one."""
+        index = last.image.image_index if isinstance(last, ImageDone) else last.image_index
+        job = self._jobs[job_id]
+        job.open_images.discard(index)
+        if job.open_images:
             return [last]
-        del self._active[lane.job_id]
-        return [last, JobDone(lane.job_id)]
+        del self._jobs[job_id]
+        return [last, JobDone(job_id)]
+
+    def _is_open(self, part: Part) -> bool:
+        """Whether its job was not cancelled meanwhile."""
+        return self._jobs.get(part.job.job_id) is part.job
+
+    def _empty_cache(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def _id(lane: Lane) -> tuple[str, int]:
-    return lane.job_id, lane.image_index
+def _step_done(lane: Lane) -> StepDone:
+    done = lane.num_steps_before + lane.state.step_index
+    return StepDone(lane.job_id, lane.image_index, done, lane.prepared.plan.total_steps)
 
 
 def _as_engine_error(exc: EngineError | torch.OutOfMemoryError) -> EngineError:

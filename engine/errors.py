@@ -18,6 +18,7 @@
         GpuOutOfMemory
         NonFiniteResult
         PipelineFailed
+        CompilerMissing
       RegistryError             models.yaml is wrong: stops the start, not a job
 """
 
@@ -95,6 +96,10 @@ class NonFiniteResult(EngineFault):
 
 class PipelineFailed(EngineFault):
     """A pipeline of diffusers raised an error of its own."""
+
+
+class CompilerMissing(EngineFault):
+    """Compiled kernels were asked for, and nothing here can compile them."""
 
 
 class RegistryError(EngineError):

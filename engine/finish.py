@@ -10,57 +10,54 @@ from PIL import Image
 
 from engine.color import srgb_to_profile
 from engine.compose import compose
-from engine.errors import NonFiniteResult
 from engine.job import GeneratedImage
 from engine.plan import GenerationPlan
-from engine.prepare import Canvas
+from engine.prepare import Canvas, PreparedJob, padded_size
+from engine.upscale import require_finite
 from engine.vae import LatentCodec
+from engine.vae_tiles import decode_canvas
 
 
-def upscale_latents(latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """float32 (1, C, h, w) -> (1, C, height, width), bicubic: the start of a refining pass.
+def finish_lane(latents: torch.Tensor, prepared: PreparedJob, image_index: int) -> GeneratedImage:
+    """The denoised latents of an image -> the image.
 
-    The outermost cells stay one cell wide: a VAE with zero padding codes the border of a picture
-    in a way of its own (up to -5 against 0.4 in one channel of the embedded model), and stretched
-    over two cells that code decodes to a bright line along the edge.
+    Args:
+        latents: float32 (1, C, h, w) of the last pass.
+        prepared: its job.
+        image_index: its position there.
 
     Raises:
-        NonFiniteResult: the latents are not finite.
+        NonFiniteResult: latents or pixels are not finite.
+        torch.OutOfMemoryError: the device cannot hold what the VAE needs, not even by tiles.
     """
-    _require_finite(latents, "latents")
-    return _upscale_axis(_upscale_axis(latents, -2, height), -1, width)
-
-
-def _upscale_axis(latents: torch.Tensor, dim: int, size: int) -> torch.Tensor:
-    """One axis of `upscale_latents` (bicubic interpolation is separable).
-
-    The two border cells give way to their neighbours before the interpolation, so that what lies
-    inside keeps its place, and are put back after it.
-    """
-    last = latents.shape[dim] - 1
-    inner = torch.arange(last + 1, device=latents.device).clamp(min(1, last), max(0, last - 1))
-    shape = list(latents.shape[-2:])
-    shape[dim] = size
-    upscaled = torch.nn.functional.interpolate(
-        latents.index_select(dim, inner), size=shape, mode="bicubic"
-    )
-    upscaled.select(dim, 0).copy_(latents.select(dim, 0))
-    upscaled.select(dim, size - 1).copy_(latents.select(dim, last))
-    return upscaled
+    background = decode_background(latents, prepared.vae, prepared.plan)
+    return finish_image(background, prepared.canvas, prepared.plan, image_index, prepared.notes)
 
 
 def decode_background(latents: torch.Tensor, vae: LatentCodec, plan: GenerationPlan) -> Image.Image:
-    """Latents of the padded canvas -> RGB in sRGB, cropped to the exact canvas.
+    """Latents of the last pass -> RGB in sRGB of the exact canvas.
 
     Raises:
         NonFiniteResult: latents or pixels are not finite; never a black picture instead.
     """
-    _require_finite(latents, "latents")
-    decoded = vae.decode(latents)
-    _require_finite(decoded, "decoded image")
-    cropped = decoded[0, :, : plan.height_px, : plan.width_px]
-    pixels = ((cropped + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
+    require_finite(latents, "latents")
+    decoded = decode_canvas(vae, latents)
+    require_finite(decoded, "decoded image")
+    pixels = ((decoded[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    painted = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
+    return to_canvas(painted, plan)
+
+
+def to_canvas(painted: Image.Image, plan: GenerationPlan) -> Image.Image:
+    """What the last pass painted -> the exact canvas.
+
+    The inverse of `at_pass_size`: a canvas far below the native area was painted larger and is
+    reduced, then what was padded is cut off.
+    """
+    padded = padded_size(plan)
+    if painted.size != padded:
+        painted = painted.resize(padded, Image.Resampling.BICUBIC)
+    return painted.crop((0, 0, plan.width_px, plan.height_px))
 
 
 def finish_image(
@@ -96,17 +93,15 @@ def _parameters(plan: GenerationPlan, seed: int) -> dict[str, Any]:
         "num_inference_steps": plan.num_inference_steps,
         "sampler": plan.sampler.value,
         "guidance_scale": plan.guidance_scale,
+        "guidance_cutoff": plan.sampling.guidance_cutoff,
+        "step_spacing": plan.sampling.step_spacing,
         "seed": seed,
         "width_px": plan.width_px,
         "height_px": plan.height_px,
         "model_name": plan.model.name,
         "strength": job.strength,
+        "deep_fusion": plan.use_deep_fusion,
         "clip_skip": job.clip_skip,
         "adapters": [[each.sub_model.name, each.weight] for each in plan.loras],
         "embeddings": [each.name for each in plan.embeddings],
     }
-
-
-def _require_finite(tensor: torch.Tensor, what: str) -> None:
-    if not bool(torch.isfinite(tensor).all()):
-        raise NonFiniteResult(f"the {what} came out as NaN or infinity")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +22,7 @@ class ResizeMode(StrEnum):
 
 
 class Sampler(StrEnum):
-    """Samplers the step loop runs."""
+    """Samplers a job may ask for."""
 
     EULER = "euler"
     EULER_ANCESTRAL = "euler_ancestral"
@@ -32,6 +32,16 @@ class Sampler(StrEnum):
     LMS = "lms"
     HEUN = "heun"
     DDIM = "ddim"
+
+
+class DistilledSampler(StrEnum):
+    """Samplers that only models distilled for them paint with; an entry's `few_steps` names them."""
+
+    LCM = "lcm"  # latent consistency, arXiv 2310.04378
+    TCD = "tcd"  # trajectory consistency, arXiv 2402.19159
+
+
+AnySampler: TypeAlias = Sampler | DistilledSampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,8 @@ class GenerationJob:
             under the foreground. Without a reference it must be 1.
         foreground_resize_mode: how the foreground is brought to the canvas.
         reference_resize_mode: how the reference is brought to the canvas.
-        deep_fusion: style transfer from the reference; recorded, without effect so far.
+        deep_fusion: takes palette and texture from the reference, too (see `engine.reference`);
+            without effect at strength 0 and 1.
         adapters: weighted sub-models, applied in this order.
         seed: 0..2147483647; image i of the job uses `seed + i`, wrapping.
         num_images: 1..16.

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import torch
 
-from engine.adapters.rows import AdapterSet
 from engine.checkpoint import Checkpoint
-from engine.job import Sampler
+from engine.conditioning import Conditioning
 from engine.plan import PassPlan
-from engine.samplers import Scheduler, make_scheduler
-from engine.schedule import NoiseSchedule
-
-
-@dataclass(frozen=True, slots=True)
-class Conditioning:
-    """What the images of one job share in one pass.
-
-    Attributes:
-        prompt_embeds: (1, S, D), S a multiple of 77.
-        negative_prompt_embeds: (1, S, D).
-        pooled_prompt_embeds: (1, P) for SDXL, else None.
-        negative_pooled_prompt_embeds: likewise.
-        time_ids: float32 (1, 6) for SDXL, else None: original height and width, top and left of
-            the crop, target height and width, in pixels.
-        adapters: LoRAs with their weights, for every row of the lane.
-        guidance_scale: 1 skips the unconditional row.
-        repaint_mask: float32 (1, 1, h, w), 1 where the cell is painted.
-        masked_image_latents: float32 (1, C, h, w) for 9-channel checkpoints, else None.
-        image_latents: float32 (1, C, h, w); where the pass starts from below strength 1, and what
-            kept cells are blended with on 4-channel checkpoints. None where neither is needed.
-    """
-
-    prompt_embeds: torch.Tensor
-    negative_prompt_embeds: torch.Tensor
-    pooled_prompt_embeds: torch.Tensor | None
-    negative_pooled_prompt_embeds: torch.Tensor | None
-    time_ids: torch.Tensor | None
-    adapters: AdapterSet
-    guidance_scale: float
-    repaint_mask: torch.Tensor
-    masked_image_latents: torch.Tensor | None
-    image_latents: torch.Tensor | None
+from engine.prepare import PreparedJob
+from engine.reference import reference_noise
+from engine.sampler_state import SamplerState
+from engine.tiles import Tile, blend, blending_weights, cover
+from engine.upscale import upscale_latents
 
 
 @dataclass(slots=True, eq=False)
@@ -50,86 +22,161 @@ class Lane:
     """State of one image in one pass.
 
     Attributes:
-        job_id: the job it belongs to.
+        prepared: the job it belongs to.
         image_index: its position there.
         pass_index: which pass of the plan this is.
-        checkpoint: what denoises it.
-        conditioning: shared with the other images of its job.
-        scheduler: its own object: step index and multistep memory live in there.
-        generator: its own; draws the starting noise, then ancestral noise.
+        state: its sample and how far it is.
+        generator: its own; draws the starting noise of every pass, then ancestral noise.
         noise: float32 (1, C, h, w), the starting noise.
-        latents: float32 (1, C, h, w), the sample.
-        step_index: steps done in this pass.
+        reference_noise: float32 (1, C, h, w), that on the reference it reads (DeepFusion); None
+            where it reads none.
+        tiles: what the UNet sees of the canvas at a time, all of one size.
+        outputs: of this step's forwards so far, float32 (1, C, height, width) by tile.
     """
 
-    job_id: str
+    prepared: PreparedJob
     image_index: int
     pass_index: int
-    checkpoint: Checkpoint
-    conditioning: Conditioning
-    scheduler: Scheduler
+    state: SamplerState
     generator: torch.Generator
     noise: torch.Tensor
-    latents: torch.Tensor
-    step_index: int = field(default=0)
+    reference_noise: torch.Tensor | None
+    tiles: tuple[Tile, ...]
+    outputs: dict[Tile, torch.Tensor] = field(default_factory=dict)
 
     @property
-    def is_finished(self) -> bool:
-        """Whether every step of the pass is done."""
-        return self.step_index >= len(self.scheduler.timesteps)
+    def job_id(self) -> str:
+        """Of its job."""
+        return self.prepared.plan.job.job_id
 
     @property
-    def latent_area(self) -> int:
-        """Cells of the latent, the measure of a forward's size."""
-        return self.latents.shape[-2] * self.latents.shape[-1]
+    def checkpoint(self) -> Checkpoint:
+        """What denoises it."""
+        return self.prepared.checkpoint
 
     @property
-    def group_key(self) -> tuple[object, ...]:
-        """Lanes with equal keys may share a UNet forward."""
-        return (
-            id(self.checkpoint.unet),
-            tuple(self.latents.shape[1:]),
-            self.conditioning.prompt_embeds.shape[1],
-        )
+    def conditioning(self) -> Conditioning:
+        """What it shares with the other images of its job."""
+        return self.prepared.conditionings[self.pass_index]
+
+    @property
+    def guidance_scale(self) -> float:
+        """Of the next forward; 1 skips the unconditional row."""
+        return self.prepared.plan.passes[self.pass_index].guidance_scales[self.state.step_index]
+
+    @property
+    def num_steps_before(self) -> int:
+        """UNet forwards of the passes before this one."""
+        return sum(each.num_forwards for each in self.prepared.plan.passes[: self.pass_index])
+
+    @property
+    def open_tiles(self) -> list[Tile]:
+        """Those without an output in this step."""
+        return [tile for tile in self.tiles if tile not in self.outputs]
+
+    @property
+    def tile_area(self) -> int:
+        """Latent cells of a tile, the measure of a forward's size."""
+        return self.tiles[0].height * self.tiles[0].width
+
+    @property
+    def group_key(self) -> Hashable:
+        """Pieces of lanes with equal keys may share a UNet forward."""
+        tile = self.tiles[0]
+        prompt_length = self.conditioning.prompt_embeds.shape[1]
+        return id(self.checkpoint.unet), tile.height, tile.width, prompt_length
+
+    def take_model_output(self) -> torch.Tensor:
+        """The outputs of all tiles as one, float32 (1, C, h, w); the next step starts without."""
+        outputs = [self.outputs[tile] for tile in self.tiles]
+        self.outputs.clear()
+        return blend(self.tiles, outputs, blending_weights(self.tiles, outputs[0].device))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one forward does for a lane: one of its tiles."""
+
+    lane: Lane
+    tile: Tile
 
 
 def open_lane(
-    *,
-    job_id: str,
+    prepared: PreparedJob,
     image_index: int,
-    pass_index: int,
-    pass_plan: PassPlan,
-    sampler: Sampler,
-    noise_schedule: NoiseSchedule,
-    checkpoint: Checkpoint,
-    conditioning: Conditioning,
-    generator: torch.Generator,
+    pass_index: int = 0,
+    *,
+    generator: torch.Generator | None = None,
     start_latents: torch.Tensor | None = None,
 ) -> Lane:
     """Draws the lane's noise and sets its sample at the start of the pass.
 
     At strength 1 the sample is pure noise; below it is the noised `image_latents`, or
-    `start_latents` (float32 (1, C, h, w)) where given: the upscaled result of the pass before.
-    All noise is drawn on the CPU in float32, so that a seed means the same on every device.
+    `start_latents`. All noise is drawn on the CPU in float32, so that a seed means the same on
+    every device.
+
+    Args:
+        prepared: the job.
+        image_index: which of its images.
+        pass_index: which pass.
+        generator: of the image, over all passes; None makes the one of the image's seed.
+        start_latents: float32 (1, C, h, w), the upscaled result of the pass before.
     """
-    scheduler = make_scheduler(sampler, noise_schedule, pass_plan.num_steps, pass_plan.schedule)
+    plan, checkpoint = prepared.plan, prepared.checkpoint
+    conditioning = prepared.conditionings[pass_index]
+    pass_plan = plan.passes[pass_index]
+    if generator is None:
+        generator = torch.Generator("cpu").manual_seed(plan.seeds[image_index])
+    steps = prepared.steps[pass_index]
     mask = conditioning.repaint_mask
-    shape = (1, checkpoint.unet.config.out_channels, *mask.shape[-2:])
+    shape = (1, int(checkpoint.unet.config.out_channels), *mask.shape[-2:])
     noise = torch.randn(shape, generator=generator, dtype=torch.float32).to(mask.device)
     origin = conditioning.image_latents if start_latents is None else start_latents
-    if pass_plan.schedule is None:
-        latents = noise * scheduler.init_noise_sigma
+    if pass_plan.strength == 1.0:
+        latents = noise * steps.init_noise_sigma
     else:
         assert origin is not None, "a pass below strength 1 starts from an image"
-        latents = scheduler.add_noise(origin, noise, scheduler.timesteps[:1])
+        latents = steps.noised(origin, noise, 0)
     return Lane(
-        job_id=job_id,
+        prepared=prepared,
         image_index=image_index,
         pass_index=pass_index,
-        checkpoint=checkpoint,
-        conditioning=conditioning,
-        scheduler=scheduler,
+        state=SamplerState(steps, latents, generator),
         generator=generator,
         noise=noise,
-        latents=latents,
+        reference_noise=_reference_noise(prepared, image_index, conditioning),
+        tiles=_tiles(pass_plan, *mask.shape[-2:], factor=prepared.vae.factor),
     )
+
+
+def next_lane(lane: Lane) -> Lane:
+    """The image in its next pass, which starts from what this one made.
+
+    Raises:
+        NonFiniteResult: that is not finite.
+    """
+    pass_index = lane.pass_index + 1
+    height, width = lane.prepared.conditionings[pass_index].repaint_mask.shape[-2:]
+    return open_lane(
+        lane.prepared,
+        lane.image_index,
+        pass_index,
+        generator=lane.generator,
+        start_latents=upscale_latents(lane.state.latents, height, width),
+    )
+
+
+def _reference_noise(
+    prepared: PreparedJob, image_index: int, conditioning: Conditioning
+) -> torch.Tensor | None:
+    latents = conditioning.reference_latents
+    if latents is None:
+        return None
+    return reference_noise(prepared.plan.seeds[image_index], latents.shape).to(latents.device)
+
+
+def _tiles(pass_plan: PassPlan, height: int, width: int, *, factor: int) -> tuple[Tile, ...]:
+    if pass_plan.tile_px is None:
+        return cover(height, width, height, width)
+    tile_width, tile_height = (side // factor for side in pass_plan.tile_px)
+    return cover(height, width, tile_height, tile_width)

@@ -6,6 +6,7 @@ A checkpoint is here whatever is loaded as one: a pipeline of diffusers, too.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
@@ -15,9 +16,9 @@ from typing import Literal
 import torch
 
 from engine.background import run_in_background
+from engine.device_profile import default_device_bytes, default_host_bytes
 from engine.errors import EngineError, GpuOutOfMemory
 from engine.loaded_model import LoadedModel, bytes_on, copy_model, load_model
-from engine.memory import default_device_bytes, default_host_bytes
 from engine.registry import MainModel
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class ModelCache:
         device_bytes: what loaded checkpoints may take of the device; default a share of it.
         host_bytes: what their copies in host memory may take; default a share of it.
         load: reads a model as `load_model` does.
+        signal: set whenever a stage of loading has ended.
     """
 
     def __init__(
@@ -102,7 +104,9 @@ class ModelCache:
         device_bytes: int | None = None,
         host_bytes: int | None = None,
         load: Callable[..., LoadedModel] = load_model,
+        signal: threading.Event | None = None,
     ) -> None:
+        self._signal = threading.Event() if signal is None else signal
         self._target = device
         self._dtype = dtype
         self._load = load
@@ -184,7 +188,9 @@ class ModelCache:
     def _start(
         self, name: str, stage: Literal["read", "copy"], work: Callable[[], LoadedModel]
     ) -> None:
-        self._loading = _Loading(name, stage, run_in_background(work))
+        result = run_in_background(work)
+        result.add_done_callback(lambda _: self._signal.set())
+        self._loading = _Loading(name, stage, result)
 
     def _collect(self, wanted: str, in_use: Collection[str]) -> None:
         """Takes in what the background thread has finished.

@@ -16,6 +16,7 @@ from engine.checkpoint import check_vaes
 from engine.component import Component, Mismatches
 from engine.components import open_checkpoint
 from engine.embeddings import load_embedding
+from engine.entry_check import check_steps
 from engine.errors import EngineError
 from engine.inpaint_pipeline import open_pipeline
 from engine.pipeline_info import PipelineInfo
@@ -103,6 +104,7 @@ class ModelChecker:
             num_bytes = sum(part.num_bytes(self._dtype) for part in parts.components)
             problems = tuple(_mismatches(parts.components))
             check_vaes(model, parts)
+            check_steps(model)
             encoders = [part.module for part in parts.text_encoders]
             self._names[model.name] = name_table(parts.unet.module, encoders)
             self._families[model.name] = info.family

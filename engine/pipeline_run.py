@@ -13,7 +13,7 @@ from PIL import Image
 from engine.compose import bleed, compose
 from engine.errors import EngineError, GpuOutOfMemory, NonFiniteResult, PipelineFailed, first_line
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone
-from engine.finish import finish_image
+from engine.finish import finish_image, to_canvas
 from engine.inpaint_pipeline import InpaintPipeline
 from engine.mask import repaint_mask
 from engine.pipeline_info import Guidance, PipelineInfo
@@ -97,7 +97,7 @@ def _paint(
         )
         num_done += pass_plan.num_forwards
     assert background is not None, "a plan without passes paints nothing"
-    return background.crop((0, 0, plan.width_px, plan.height_px))
+    return to_canvas(background, plan)
 
 
 def _run_pass(

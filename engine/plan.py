@@ -6,27 +6,23 @@ Imports no torch: the API plans every request before it accepts it (law 5).
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
-from typing import TypeVar
 
+from engine.canvas_sizes import PassSize, pass_sizes
 from engine.checkpoint_info import CheckpointInfo
 from engine.errors import BadImage, ParameterOutOfRange
-from engine.job import SEED_MODULUS, GenerationJob, Sampler
+from engine.job import SEED_MODULUS, AnySampler, GenerationJob, Sampler
 from engine.pipeline_info import PipelineInfo
 from engine.pipeline_plan import check_pipeline_job, pipeline_notes
 from engine.prompt_syntax import parse_prompt
 from engine.registry import MainModel, Registry
-from engine.schedule import StepSchedule, num_forwards, partial_schedule
+from engine.sampling import Sampling, choose_sampling
+from engine.schedule import StepSchedule, num_forwards
+from engine.step_spacing import pass_schedule
 from engine.sub_models import SubModel, WeightedLora, choose_sub_models
-
-T = TypeVar("T")
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2560
 MAX_IMAGES = 16
-# A canvas above this multiple of the native area is composed at native area first: a UNet asked
-# for much more than it was trained on repeats its subject over the canvas.
-TWO_PASS_AREA_RATIO = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +30,18 @@ class PassPlan:
     """One denoising pass over a whole canvas.
 
     Attributes:
-        width_px: multiple of the VAE factor, or of what a pipeline can paint.
+        width_px: of what is painted, multiple of the VAE factor or of what a pipeline can paint.
+            The last pass is larger than the result where that is far below the native area.
         height_px: likewise.
         strength: 0..1, noise strength over what the pass starts from.
         num_steps: sampler steps of this pass.
-        num_forwards: UNet forwards they take; of a pipeline its steps.
+        num_forwards: UNet forwards they take, those of all tiles as one; of a pipeline its steps.
         schedule: explicit steps; None runs the sampler's own schedule from pure noise, and a
             pipeline's at any strength.
+        tile_px: width and height of the tiles the UNet sees of the canvas, multiples of the VAE
+            factor; None: the whole canvas at once.
+        guidance_scales: one a forward; 1 runs the conditional row alone. A pipeline takes the
+            first for all.
     """
 
     width_px: int
@@ -49,6 +50,8 @@ class PassPlan:
     num_steps: int
     num_forwards: int
     schedule: StepSchedule | None
+    tile_px: tuple[int, int] | None
+    guidance_scales: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,14 @@ class GenerationPlan:
         job: what was asked.
         model: its main model.
         info: shape facts of the model's checkpoint, or of its pipeline.
-        loras: its LoRAs with their weights, in the order of the job.
+        loras: its LoRAs with their weights, in the order of the job, and those its steps need.
         embeddings: the embeddings its prompts may use, likewise.
         width_px: exact width of the result.
         height_px: exact height of the result.
         num_inference_steps: as asked or the model's default.
-        sampler: likewise.
+        sampler: likewise, or that of the model's few-step settings.
         guidance_scale: likewise.
+        sampling: these three, and what else tells how the steps are taken.
         seeds: one an image.
         use_reference: whether the reference reaches the result at all.
         passes: none when the result is the reference itself (strength 0), else one or two.
@@ -80,12 +84,18 @@ class GenerationPlan:
     width_px: int
     height_px: int
     num_inference_steps: int
-    sampler: Sampler
+    sampler: AnySampler
     guidance_scale: float
+    sampling: Sampling
     seeds: tuple[int, ...]
     use_reference: bool
     passes: tuple[PassPlan, ...]
     notes: tuple[str, ...]
+
+    @property
+    def use_deep_fusion(self) -> bool:
+        """Whether the passes read the reference."""
+        return self.job.deep_fusion and self.use_reference and bool(self.passes)
 
     @property
     def total_steps(self) -> int:
@@ -99,8 +109,9 @@ class GenerationPlan:
 
     @property
     def compat_key(self) -> str:
-        """Equal for jobs whose images may share a forward: checkpoint and latent sizes."""
-        sizes = "+".join(f"{each.width_px}x{each.height_px}" for each in self.passes)
+        """Equal for jobs whose images may share every forward: checkpoint and latent sizes."""
+        seen = [each.tile_px or (each.width_px, each.height_px) for each in self.passes]
+        sizes = "+".join(f"{width}x{height}" for width, height in seen)
         return hashlib.sha256(f"{self.model_key}\n{sizes}".encode()).hexdigest()[:16]
 
 
@@ -116,26 +127,30 @@ def plan_job(job: GenerationJob, registry: Registry) -> GenerationPlan:
     _check(job, info)
     chosen = choose_sub_models(job.adapters, model, registry)
     width_px, height_px = _canvas(job)
-    steps = _default(job.num_inference_steps, model.num_inference_steps)
-    _in_range("num_inference_steps", steps, 6, 100)
-    sampler = _default(job.sampler, model.sampler)
-    guidance_scale = _default(job.guidance_scale, model.guidance_scale)
-    _in_range("guidance_scale", guidance_scale, 1, 30)
+    sampling = choose_sampling(job, model)
+    _in_range("num_inference_steps", sampling.num_steps, 6, 100)
+    _in_range("guidance_scale", sampling.guidance_scale, 1, 30)
+    notes: tuple[str, ...] = ()
+    if isinstance(info, PipelineInfo):
+        notes = pipeline_notes(job, sampling.guidance_scale, info)
+    elif job.deep_fusion and job.strength in (0.0, 1.0):
+        notes = (f"DeepFusion has no effect at reference strength {1 - job.strength:g}",)
     return GenerationPlan(
         job=job,
         model=model,
         info=info,
-        loras=chosen.loras,
+        loras=chosen.loras + sampling.loras,
         embeddings=chosen.embeddings,
         width_px=width_px,
         height_px=height_px,
-        num_inference_steps=steps,
-        sampler=sampler,
-        guidance_scale=guidance_scale,
+        num_inference_steps=sampling.num_steps,
+        sampler=sampling.sampler,
+        guidance_scale=sampling.guidance_scale,
+        sampling=sampling,
         seeds=tuple((job.seed + index) % SEED_MODULUS for index in range(job.num_images)),
         use_reference=job.reference is not None and job.strength < 1.0,
-        passes=_passes(job.strength, steps, sampler, width_px, height_px, model, info),
-        notes=pipeline_notes(job, guidance_scale, info) if isinstance(info, PipelineInfo) else (),
+        passes=_passes(job.strength, sampling, width_px, height_px, model, info),
+        notes=notes,
     )
 
 
@@ -167,10 +182,17 @@ def _check(job: GenerationJob, info: CheckpointInfo | PipelineInfo) -> None:
         raise ParameterOutOfRange("without a reference strength must be 1", field="strength")
     _in_range("num_images", job.num_images, 1, MAX_IMAGES)
     _in_range("seed", job.seed, 0, SEED_MODULUS - 1)
+    if not isinstance(job.sampler, Sampler | None):
+        raise ParameterOutOfRange(
+            f"{job.sampler} is for models distilled for it: see few_steps in models.yaml",
+            field="sampler",
+        )
     if isinstance(info, PipelineInfo):
         check_pipeline_job(job, info)
     else:
         _in_range("clip_skip", job.clip_skip, 1, info.text_layers)
+    if job.reference is None and job.deep_fusion:
+        raise ParameterOutOfRange("deep fusion needs a reference", field="deep_fusion")
     parse_prompt(job.prompt, field="prompt")
     parse_prompt(job.negative_prompt, field="negative_prompt")
 
@@ -188,8 +210,7 @@ def _canvas(job: GenerationJob) -> tuple[int, int]:
 
 def _passes(
     strength: float,
-    num_steps: int,
-    sampler: Sampler,
+    sampling: Sampling,
     width_px: int,
     height_px: int,
     model: MainModel,
@@ -199,40 +220,45 @@ def _passes(
         return ()
     factor = info.size_multiple_px
     full = (_round_up(width_px, factor), _round_up(height_px, factor))
-    native_area = model.native_size_px**2
-    # A pass at or below the refining strength keeps the reference's composition anyway.
-    if full[0] * full[1] <= TWO_PASS_AREA_RATIO * native_area or strength <= model.refine_strength:
-        return (_pass(full, strength, num_steps, sampler, info),)
-    shrink = math.sqrt(native_area / (full[0] * full[1]))
-    width, height = (max(factor, round(side * shrink / factor) * factor) for side in full)
-    refine_steps = max(2, round(num_steps * model.refine_strength))
-    return (
-        _pass((width, height), strength, num_steps, sampler, info),
-        _pass(full, model.refine_strength, refine_steps, sampler, info),
-    )
+    sizes = pass_sizes(*full, strength, model, info)
+    first = _pass(sizes[0], strength, sampling.num_steps, sampling, info)
+    if len(sizes) == 1:
+        return (first,)
+    refine_steps = max(2, round(sampling.num_steps * model.refine_strength))
+    return (first, _pass(sizes[1], model.refine_strength, refine_steps, sampling, info))
 
 
 def _pass(
-    size_px: tuple[int, int],
+    size: PassSize,
     strength: float,
     num_steps: int,
-    sampler: Sampler,
+    sampling: Sampling,
     info: CheckpointInfo | PipelineInfo,
 ) -> PassPlan:
-    if isinstance(info, PipelineInfo):
-        return PassPlan(*size_px, strength, num_steps, num_steps, None)
     schedule = None
-    if strength < 1.0:
-        schedule = partial_schedule(info.noise_schedule, strength, num_steps, sampler)
-    return PassPlan(*size_px, strength, num_steps, num_forwards(sampler, num_steps), schedule)
+    if isinstance(info, CheckpointInfo):
+        schedule = pass_schedule(
+            info.noise_schedule,
+            info.family,
+            sampling.step_spacing,
+            strength=strength,
+            num_steps=num_steps,
+            sampler=sampling.sampler,
+        )
+    return PassPlan(
+        width_px=size.width_px,
+        height_px=size.height_px,
+        strength=strength,
+        num_steps=num_steps,
+        num_forwards=num_forwards(sampling.sampler, num_steps),
+        schedule=schedule,
+        tile_px=size.tile_px,
+        guidance_scales=sampling.guidance_scales(num_steps),
+    )
 
 
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
-
-
-def _default(asked: T | None, default: T) -> T:
-    return default if asked is None else asked
 
 
 def _in_range(field: str, value: float, low: float, high: float) -> None:

@@ -11,15 +11,20 @@ from PIL import Image
 
 from engine.adapters.rows import AdapterSet
 from engine.checkpoint import Checkpoint
+from engine.checkpoint_copy import float32_copy
+from engine.checkpoint_info import CheckpointInfo
 from engine.color import foreground_to_srgb
 from engine.compose import bleed, compose, masked_image
+from engine.conditioning import Conditioning
 from engine.embeddings import Embedding, load_embedding
-from engine.lanes import Conditioning
+from engine.encoding_cache import EncodingCache, image_digest
 from engine.mask import repaint_mask
 from engine.plan import GenerationPlan, PassPlan
 from engine.prompt import PromptEmbeds, encode_prompts
 from engine.resize import pad_to_multiple, resize_foreground, resize_reference
+from engine.sampler_steps import SamplerSteps, sampler_steps
 from engine.vae import LatentCodec
+from engine.vae_tiles import encode_canvas
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,68 @@ def prepare_canvas(plan: GenerationPlan) -> Canvas:
     if not plan.use_reference or job.reference is None:
         return Canvas(foreground, None)
     return Canvas(foreground, resize_reference(job.reference, *size, job.reference_resize_mode))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedJob:
+    """A job that waits for nothing but its turns on the device.
+
+    Attributes:
+        plan: of the job.
+        canvas: its images.
+        checkpoint: what denoises it.
+        vae: of the checkpoint, or its own one.
+        conditionings: one a pass.
+        steps: likewise, what its sampler does.
+        notes: a sentence for each LoRA that fits the model only in part.
+    """
+
+    plan: GenerationPlan
+    canvas: Canvas
+    checkpoint: Checkpoint
+    vae: LatentCodec
+    conditionings: tuple[Conditioning, ...]
+    steps: tuple[SamplerSteps, ...]
+    notes: tuple[str, ...]
+
+
+def prepare_job(
+    plan: GenerationPlan, checkpoint: Checkpoint, cache: EncodingCache | None = None
+) -> PreparedJob:
+    """Everything before the first step: resizes and encodes the images, encodes the prompts.
+
+    Args:
+        plan: of a job on a checkpoint, with at least one pass.
+        checkpoint: the plan's, loaded.
+        cache: of encodings; None encodes everything anew.
+
+    Raises:
+        WeightsUnavailable: a file of a sub-model is damaged.
+        IncompatibleAdapter: a sub-model does not fit the checkpoint.
+        torch.OutOfMemoryError: the device cannot hold what is encoded.
+    """
+    if cache is None:
+        cache = EncodingCache(max_bytes=0)
+    canvas = prepare_canvas(plan)
+    adapters = prepare_adapters(plan, checkpoint)
+    prompt_embeds = prepare_prompts(plan, checkpoint, adapters.weighted, cache)
+    vae = checkpoint.own_vae if plan.job.use_checkpoint_vae else checkpoint.vae
+    conditionings = tuple(
+        prepare_conditioning(
+            plan, each, canvas, prompt_embeds, checkpoint, vae, adapters.weighted, cache
+        )
+        for each in plan.passes
+    )
+    steps = tuple(prepare_steps(plan, each) for each in plan.passes)
+    return PreparedJob(plan, canvas, checkpoint, vae, conditionings, steps, adapters.notes)
+
+
+def prepare_steps(plan: GenerationPlan, pass_plan: PassPlan) -> SamplerSteps:
+    """What the sampler does in one pass: a new schedule takes some milliseconds to be read."""
+    assert isinstance(plan.info, CheckpointInfo), "pipelines take their own steps"
+    return sampler_steps(
+        plan.sampler, plan.info.noise_schedule, pass_plan.num_steps, pass_plan.schedule
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +144,21 @@ def prepare_adapters(plan: GenerationPlan, checkpoint: Checkpoint) -> JobAdapter
     return JobAdapters(tuple(zip(loras, weights, strict=True)), notes)
 
 
+def prepare_in_float32(plan: GenerationPlan, checkpoint: Checkpoint) -> PreparedJob:
+    """The same on a copy of the checkpoint in float32, for what overflowed in a narrower type.
+
+    Raises:
+        GpuOutOfMemory: the device cannot hold the copy.
+        EngineError, torch.OutOfMemoryError: as `prepare_job`.
+    """
+    return prepare_job(plan, float32_copy(checkpoint))
+
+
 def prepare_prompts(
-    plan: GenerationPlan, checkpoint: Checkpoint, adapters: AdapterSet = ()
+    plan: GenerationPlan,
+    checkpoint: Checkpoint,
+    adapters: AdapterSet,
+    cache: EncodingCache,
 ) -> PromptEmbeds:
     """The job's prompts through the checkpoint's text encoders, with `adapters` beside them.
 
@@ -86,14 +166,24 @@ def prepare_prompts(
         WeightsUnavailable: an embedding's file is damaged.
         IncompatibleAdapter: an embedding is made for other text encoders.
     """
-    with checkpoint.adapters.text_encoding(adapters):
-        return encode_prompts(
-            plan.job.prompt,
-            plan.job.negative_prompt,
-            checkpoint=checkpoint,
-            clip_skip=plan.job.clip_skip,
-            embeddings=_embeddings(plan),
-        )
+    job = plan.job
+    embeddings = _embeddings(plan)
+
+    def encode() -> PromptEmbeds:
+        with checkpoint.adapters.text_encoding(adapters):
+            return encode_prompts(
+                job.prompt,
+                job.negative_prompt,
+                checkpoint=checkpoint,
+                clip_skip=job.clip_skip,
+                embeddings=embeddings,
+            )
+
+    if embeddings:  # their files may change
+        return encode()
+    texts = (job.prompt, job.negative_prompt, job.clip_skip)
+    loras = tuple((lora.serial, weight) for lora, weight in adapters)
+    return cache.get(("prompts", checkpoint.serial, *texts, loras), encode)
 
 
 def prepare_conditioning(
@@ -103,7 +193,8 @@ def prepare_conditioning(
     prompt_embeds: PromptEmbeds,
     checkpoint: Checkpoint,
     vae: LatentCodec,
-    adapters: AdapterSet = (),
+    adapters: AdapterSet,
+    cache: EncodingCache,
 ) -> Conditioning:
     """Everything the job's images share in one pass, encoded at the size of the pass.
 
@@ -114,13 +205,31 @@ def prepare_conditioning(
     mask = repaint_mask(np.asarray(foreground)[..., 3], plan.info.mask_cell_px)
     masked_image_latents = None
     image_latents = None
+    content = image_digest(foreground)
     if checkpoint.needs_masked_image:
-        masked_image_latents = vae.encode(_as_batch(masked_image(foreground)))
+        masked_image_latents = cache.get(
+            ("masked image", vae.serial, content),
+            lambda: encode_canvas(vae, _as_batch(masked_image(foreground))),
+        )
     if reference is not None or not checkpoint.needs_masked_image:
-        background = bleed(foreground) if reference is None else reference
-        init_image = compose(foreground, background)
-        pixels = np.asarray(init_image, dtype=np.float32)
-        image_latents = vae.encode(_as_batch(pixels / 127.5 - 1))
+        under = None if reference is None else image_digest(reference)
+        image_latents = cache.get(
+            ("init image", vae.serial, content, under),
+            lambda: encode_canvas(vae, _init_image(foreground, reference)),
+        )
+    reference_latents = None
+    blank_latents = None
+    if plan.use_deep_fusion:
+        assert reference is not None, "DeepFusion reads a reference"
+        reference_latents = cache.get(
+            ("reference", vae.serial, image_digest(reference)),
+            lambda: encode_canvas(vae, _pixels(reference)),
+        )
+        if checkpoint.needs_masked_image:
+            blank_latents = cache.get(
+                ("blank", vae.serial, reference.size),
+                lambda: encode_canvas(vae, torch.zeros_like(_pixels(reference))),
+            )
     return Conditioning(
         prompt_embeds=prompt_embeds.prompt_embeds,
         negative_prompt_embeds=prompt_embeds.negative_prompt_embeds,
@@ -128,11 +237,22 @@ def prepare_conditioning(
         negative_pooled_prompt_embeds=prompt_embeds.negative_pooled_prompt_embeds,
         time_ids=_time_ids(pass_plan, checkpoint),
         adapters=adapters,
-        guidance_scale=plan.guidance_scale,
         repaint_mask=torch.from_numpy(mask)[None, None].to(checkpoint.device, torch.float32),
         masked_image_latents=masked_image_latents,
         image_latents=image_latents,
+        reference_latents=reference_latents,
+        blank_latents=blank_latents,
     )
+
+
+def _init_image(foreground: Image.Image, reference: Image.Image | None) -> torch.Tensor:
+    background = bleed(foreground) if reference is None else reference
+    return _pixels(compose(foreground, background))
+
+
+def _pixels(image: Image.Image) -> torch.Tensor:
+    """RGB -> (1, 3, H, W) in [-1, 1]."""
+    return _as_batch(np.asarray(image, dtype=np.float32) / 127.5 - 1)
 
 
 def _embeddings(plan: GenerationPlan) -> dict[str, Embedding]:
@@ -165,6 +285,13 @@ def at_pass_size(
     if canvas.reference is None:
         return foreground, None
     return foreground, _fit(canvas.reference, plan, pass_plan)
+
+
+def padded_size(plan: GenerationPlan) -> tuple[int, int]:
+    """Width and height of the canvas when its sides are padded to what the model can paint."""
+    multiple = plan.info.size_multiple_px
+    width, height = (-(-side // multiple) * multiple for side in (plan.width_px, plan.height_px))
+    return width, height
 
 
 def _fit(image: Image.Image, plan: GenerationPlan, pass_plan: PassPlan) -> Image.Image:

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from engine.checkpoint_info import CheckpointInfo, Declared, read_checkpoint_info
+from engine.entry_check import check_files, check_steps
 from engine.errors import (
     MislabelledModel,
     RegistryError,
@@ -29,26 +30,18 @@ from engine.errors import (
     WeightsUnavailable,
 )
 from engine.families import ModelFamily
+from engine.few_steps import FewSteps
 from engine.hub_source import HubSource
 from engine.job import Sampler
 from engine.model_paths import PACKAGED_MODELS as PACKAGED_MODELS
 from engine.model_paths import ModelFolder, ModelPath
 from engine.models_file_errors import readable_lines
-from engine.pipeline_info import Guidance, PipelineInfo, is_pipeline_folder, read_pipeline_info
+from engine.pipeline_info import PipelineInfo, is_pipeline_folder, read_pipeline_info
+from engine.step_spacing import StepSpacing
 from engine.sub_models import HYPERNETWORK_REASON, SubModel
 from engine.translation_model import TranslationModel
 
 Offload = Literal["none", "model", "sequential"]
-
-# What the entry of a pipeline model must leave out.
-_UNET_KEYS = (
-    "in_channels",
-    "prediction_type",
-    "rescale_betas_zero_snr",
-    "timestep_spacing",
-    "allow_pickle",
-    "shared_vae",
-)
 
 
 class MainModel(BaseModel):
@@ -72,8 +65,19 @@ class MainModel(BaseModel):
         num_inference_steps: default denoising steps, 6..100.
         sampler: default sampler.
         guidance_scale: default guidance, 1..30; 1 switches it off where it is classifier-free.
-        refine_strength: 0..1, noise strength of the second pass on canvases above twice the
-            native area; the first pass composes at native area.
+        two_pass_area_ratio: canvases above so many times the native area take two passes: the
+            first composes at the native area, the second refines the upscaled result.
+        refine_strength: 0..1, noise strength of the second pass.
+        tile_size_px: longest side of the tiles that the UNet sees of such a canvas at a time,
+            a multiple of 64; None: one and a half times the native side.
+        min_area_ratio: canvases below so many times the native area are painted at the native
+            area and reduced; 0: none.
+        step_spacing: which noise levels the steps of its jobs go through: trailing, or
+            align_your_steps (SD 1.x and SDXL); None leaves it to the checkpoint's scheduler config.
+            The sampler dpmpp_2m_karras always keeps its own.
+        guidance_cutoff: above 0, at most 1: share of the steps of a pass that are guided; the
+            others run the conditional row alone, at half the work.
+        few_steps: other settings for jobs of few steps; None for none.
         shared_vae: VAE folder or file used unless a job asks for the checkpoint's own; None: its
             own.
         offload: of a pipeline, what stays in host memory until it is needed: none, model (one
@@ -97,7 +101,13 @@ class MainModel(BaseModel):
     num_inference_steps: int = Field(10, ge=6, le=100)
     sampler: Sampler = Sampler.EULER
     guidance_scale: float = Field(7.5, ge=1, le=30)
+    two_pass_area_ratio: float = Field(2.0, ge=1)
     refine_strength: float = Field(0.45, gt=0, lt=1)
+    tile_size_px: int | None = Field(None, ge=64, le=2560, multiple_of=64)
+    min_area_ratio: float = Field(0.5, ge=0, le=1)
+    step_spacing: StepSpacing | None = None
+    guidance_cutoff: float = Field(1.0, gt=0, le=1)
+    few_steps: FewSteps | None = None
     shared_vae: ModelPath | None = None
     offload: Offload = "none"
     trigger_words: tuple[str, ...] = ()
@@ -159,6 +169,12 @@ class ModelsFile(BaseModel):
     sub_models: tuple[SubModel, ...] = ()
     translation: TranslationModel | None = None
 
+    @property
+    def all_sub_models(self) -> tuple[SubModel, ...]:
+        """Those that clients may name, then the LoRAs of `few_steps`."""
+        few_steps = (model.few_steps for model in self.models if model.few_steps is not None)
+        return (*self.sub_models, *(each.lora for each in few_steps if each.lora is not None))
+
 
 class Registry:
     """All registered models.
@@ -218,11 +234,19 @@ def load_registry(path: Path) -> Registry:
     parsed = read_models_file(path)
     unusable: dict[str, str] = {}
     for model in parsed.models:
+        where = f"{path}: models: entry {model.name!r}"
         try:
-            _look_at_files(model)
+            check_files(model)
         except WeightsUnavailable as exc:
             if isinstance(exc, MislabelledModel) or model.path.is_dir():
-                raise RegistryError(f"{path}: models: entry {model.name!r}: path: {exc}") from exc
+                raise RegistryError(f"{where}: path: {exc}") from exc
+            unusable[model.name] = str(exc)
+            continue
+        try:
+            check_steps(model)
+        except MislabelledModel as exc:
+            raise RegistryError(f"{where}: {exc}") from exc
+        except WeightsUnavailable as exc:
             unusable[model.name] = str(exc)
     for sub_model in parsed.sub_models:
         try:
@@ -267,43 +291,10 @@ def read_models_file(path: Path, *, must_exist: bool = True) -> ModelsFile:
     except ValidationError as exc:
         raise RegistryError("\n".join(readable_lines(path, content, exc))) from exc
     names = Counter(model.name for model in parsed.models)
-    names.update(sub_model.name for sub_model in parsed.sub_models)
+    names.update(sub_model.name for sub_model in parsed.all_sub_models)
     for name, count in names.items():
         if count > 1:
             raise RegistryError(f"{path}: the name {name!r} is used twice")
     if all(model.name != parsed.default_model for model in parsed.models):
         raise RegistryError(f"{path}: default_model: no entry is named {parsed.default_model!r}")
     return parsed
-
-
-def _look_at_files(model: MainModel) -> None:
-    """Reads the configs or the header of the checkpoint.
-
-    Raises:
-        WeightsUnavailable: they are broken, contradict the entry, or leave a need open.
-    """
-    info = model.info
-    if isinstance(info, PipelineInfo):
-        _check_pipeline_entry(model, info)
-    elif model.offload != "none":
-        raise MislabelledModel(f"{model.path}: {info.family} models have no offload")
-    elif not info.has_vae and model.shared_vae is None:
-        raise MislabelledModel(f"{model.path}: holds no VAE: name one as shared_vae")
-
-
-def _check_pipeline_entry(model: MainModel, info: PipelineInfo) -> None:
-    """An entry must not promise what its pipeline does not do.
-
-    Raises:
-        MislabelledModel: it does.
-    """
-    name = f"{model.path}: {info.inpaint_class}"
-    if model.family not in (None, "pipeline"):
-        raise MislabelledModel(f"{name} is of no UNet family, models.yaml says {model.family}")
-    for key in _UNET_KEYS:
-        if key in model.model_fields_set:
-            raise MislabelledModel(f"{name} takes no {key}")
-    if model.sampler is not Sampler.EULER:
-        raise MislabelledModel(f"{name} has the sampler euler alone, not {model.sampler.value}")
-    if info.guidance is Guidance.NONE and model.guidance_scale != 1:
-        raise MislabelledModel(f"{name} takes no guidance: set guidance_scale to 1")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.job import Sampler
+from engine.job import AnySampler, DistilledSampler, Sampler
 
 # A zero terminal SNR is kept just above zero so that the first sigma is 4096, not infinite
 # (Lin et al., arXiv 2305.08891; 2^-24 is the smallest float16 subnormal).
@@ -57,7 +57,8 @@ class StepSchedule:
     Attributes:
         timesteps: a float per forward, what the UNet is told; never rising.
         sigmas: one more, the last 0. Strictly falling, but that Heun, which looks at each level
-            behind the first from both sides, has each of them twice.
+            behind the first from both sides, has each of them twice, and that distilled samplers,
+            which add fresh noise at each level, may repeat the last.
     """
 
     timesteps: tuple[float, ...]
@@ -88,7 +89,7 @@ def read_noise_schedule(config: Mapping[str, Any]) -> NoiseSchedule:
     )
 
 
-def num_forwards(sampler: Sampler, num_steps: int) -> int:
+def num_forwards(sampler: AnySampler, num_steps: int) -> int:
     """UNet forwards of `num_steps` sampler steps.
 
     Heun takes two a step, but for the last one: there is nothing to look back from at sigma 0.
@@ -96,8 +97,13 @@ def num_forwards(sampler: Sampler, num_steps: int) -> int:
     return 2 * num_steps - 1 if sampler is Sampler.HEUN else num_steps
 
 
+def step_of_forward(sampler: AnySampler, forward: int) -> int:
+    """Which sampler step a forward belongs to, both counted from 0."""
+    return forward // 2 if sampler is Sampler.HEUN else forward
+
+
 def partial_schedule(
-    schedule: NoiseSchedule, strength: float, num_steps: int, sampler: Sampler
+    schedule: NoiseSchedule, strength: float, num_steps: int, sampler: AnySampler
 ) -> StepSchedule:
     """Exactly `num_steps` steps from noise level `strength` down (SDEdit, arXiv 2108.01073).
 
@@ -106,25 +112,43 @@ def partial_schedule(
 
     Args:
         schedule: the checkpoint's.
-        strength: above 0, below 1.
+        strength: above 0, at most 1, where these are the timesteps of trailing spacing.
         num_steps: N, at least 1.
         sampler: Karras keeps the first and the last of these levels and takes its own spacing
-            between them; Heun gets two forwards a step (`num_forwards`).
+            between them; Heun gets two forwards a step (`num_forwards`); distilled samplers know
+            whole timesteps alone, of which the last repeat where the strength leaves too few.
     """
     training = schedule.training_sigmas()
     t_axis = np.arange(len(training))
     fractions = 1.0 - np.arange(num_steps) / num_steps
     timesteps = strength * len(training) * fractions - 1.0
+    if isinstance(sampler, DistilledSampler):
+        whole = np.clip(np.round(timesteps), 0, None)
+        return _step_schedule(whole, training[whole.astype(int)], sampler)
     sigmas = np.interp(timesteps, t_axis, training)
-    is_uneven = not _strictly_falling(sigmas)
+    is_uneven = not strictly_falling(sigmas)
     if is_uneven:
         # Below the first training timestep the interpolation is flat.
         sigmas = np.geomspace(sigmas[0], min(training[0], sigmas[0] / 2), num_steps)
     if sampler is Sampler.DPMPP_2M_KARRAS:
         sigmas = _karras_spaced(min(sigmas[0], KARRAS_MAX_SIGMA), sigmas[-1], num_steps)
     if is_uneven or sampler is Sampler.DPMPP_2M_KARRAS:
-        timesteps = np.interp(np.log(sigmas), np.log(training), t_axis)
-    timesteps = np.clip(timesteps, 0.0, None)
+        return at_sigmas(schedule, sigmas, sampler)
+    return _step_schedule(np.clip(timesteps, 0.0, None), sigmas, sampler)
+
+
+def at_sigmas(
+    schedule: NoiseSchedule, sigmas: npt.NDArray[np.float64], sampler: AnySampler
+) -> StepSchedule:
+    """Steps that start at `sigmas`, strictly falling, each at the timestep of its noise level."""
+    training = schedule.training_sigmas()
+    timesteps = np.interp(np.log(sigmas), np.log(training), np.arange(len(training)))
+    return _step_schedule(timesteps, sigmas, sampler)
+
+
+def _step_schedule(
+    timesteps: npt.NDArray[np.float64], sigmas: npt.NDArray[np.float64], sampler: AnySampler
+) -> StepSchedule:
     if sampler is Sampler.HEUN:
         timesteps, sigmas = _twice_behind_first(timesteps), _twice_behind_first(sigmas)
     return StepSchedule(
@@ -143,7 +167,8 @@ def _twice_behind_first(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     return np.repeat(values, 2)[1:]
 
 
-def _strictly_falling(sigmas: npt.NDArray[np.float64]) -> bool:
+def strictly_falling(sigmas: npt.NDArray[np.float64]) -> bool:
+    """Whether no two are equal in the float32 that samplers run in."""
     return bool(np.all(np.diff(sigmas.astype(np.float32)) < 0))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,7 +19,7 @@ from engine.errors import (
     UnsuitableSubModel,
     WeightsUnavailable,
 )
-from engine.families import ModelFamily
+from engine.families import Family, ModelFamily
 from engine.hub_source import HubSource
 from engine.job import AdapterWeight
 from engine.model_paths import ModelFile
@@ -139,7 +141,7 @@ def choose_sub_models(
         if sub_model.name in loras or sub_model.name in embeddings:
             raise _unsuitable(f"{sub_model.name!r} is named twice")
         weight = _weight(adapter, sub_model)
-        _check_fits(sub_model, model)
+        check_fits(sub_model, model)
         if sub_model.kind == "lora":
             loras[sub_model.name] = WeightedLora(sub_model, weight)
         else:
@@ -166,7 +168,13 @@ def _weight(adapter: AdapterWeight, sub_model: SubModel) -> float:
     return weight
 
 
-def _check_fits(sub_model: SubModel, model: MainModel) -> None:
+def check_fits(sub_model: SubModel, model: MainModel) -> None:
+    """Whether the family and the text encoders of `model` are those the file is made for.
+
+    Raises:
+        UnsuitableSubModel: they are not, or nothing of this kind can be used.
+        WeightsUnavailable: the file is damaged.
+    """
     if sub_model.kind == "hypernetwork":
         raise _unsuitable(f"{sub_model.name!r}: {HYPERNETWORK_REASON}")
     info: CheckpointInfo | PipelineInfo = model.info
@@ -179,7 +187,10 @@ def _check_fits(sub_model: SubModel, model: MainModel) -> None:
         if reason := _why_not_with_a_pipeline(sub_model):
             raise _unsuitable(f"{sub_model.name!r} cannot be used with {model.name!r}: {reason}")
         return
-    theirs, ours = _widths(sub_model), _widths_of_model(sub_model.kind, info)
+    theirs, ours = (
+        _widths(sub_model),
+        _widths_of_model(sub_model.kind, info.family, info.config_folder),
+    )
     if theirs is not None and theirs != ours:
         raise _unsuitable(
             f"{sub_model.name!r} is made for text encoders of width {_listed(theirs)}, those of"
@@ -202,17 +213,17 @@ def _widths(sub_model: SubModel) -> tuple[int, ...] | None:
     return None if info is None else info.widths
 
 
-def _widths_of_model(kind: SubModelKind, info: CheckpointInfo) -> tuple[int, ...]:
-    """The same of a main model, from its configs."""
-    folders = text_encoder_folders(info.family)
+@lru_cache(maxsize=256)
+def _widths_of_model(kind: SubModelKind, family: Family, configs_of: Path) -> tuple[int, ...]:
+    """The same of a main model, from its configs; read once, as the model's other facts are."""
     try:
         if kind == "lora":
-            config = info.config_folder / "unet" / "config.json"
+            config = configs_of / "unet" / "config.json"
             return (int(read_config(config)["cross_attention_dim"]),)
-        configs = [info.config_folder / folder / "config.json" for folder in folders]
+        configs = [configs_of / folder / "config.json" for folder in text_encoder_folders(family)]
         return tuple(int(read_config(config)["hidden_size"]) for config in configs)
     except (KeyError, TypeError, ValueError) as exc:
-        raise WeightsUnavailable(f"{info.config_folder}: unusable config: {exc!r}") from exc
+        raise WeightsUnavailable(f"{configs_of}: unusable config: {exc!r}") from exc
 
 
 def _check_trigger_words(embeddings: Sequence[SubModel]) -> None:

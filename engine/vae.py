@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -16,10 +17,14 @@ class LatentCodec:
         factor: pixels per latent cell and side.
         latent_channels: channels of a latent.
         dtype: of the weights; a VAE that needs float32 lives in float32.
+        serial: names it in this process for ever, unlike an address.
     """
+
+    _serials = itertools.count()
 
     def __init__(self, module: Any) -> None:
         self.module = module
+        self.serial = next(self._serials)
         config = module.config
         self._scale = float(config.scaling_factor)
         self._shift = float(getattr(config, "shift_factor", None) or 0.0)

@@ -118,11 +118,11 @@ def test_its_sub_models_act_on_their_families(registry: Registry) -> None:
     assert plain.image.tobytes() != changed.image.tobytes()
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_examples_of_the_page_are_valid(number: int, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "models.md").read_text()
     examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     file = tmp_path / "models.yaml"
     file.write_text(examples[number])
     assert read_models_file(file, must_exist=False).default_model == "my model"

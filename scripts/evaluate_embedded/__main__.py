@@ -20,6 +20,7 @@ import diffusers
 
 from scripts.evaluate_embedded import controls, likeness, obedience
 from scripts.evaluate_embedded.evaluation import QUICK, Evaluation, Part, Result, Sizes
+from scripts.evaluate_embedded.fusion import deep_fusion
 from scripts.evaluate_embedded.pictures import PictureMaker, find_model
 from scripts.evaluate_embedded.report import write_report
 from scripts.evaluate_embedded.speed import speed
@@ -38,6 +39,7 @@ PARTS: dict[str, Part] = {
     "growth": likeness.subject_growth,
     "shadows": likeness.shadows,
     "reference": controls.reference,
+    "fusion": deep_fusion,
     "adapters": controls.adapters,
     "negative": controls.negative,
     "speed": speed,

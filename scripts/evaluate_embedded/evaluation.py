@@ -17,7 +17,7 @@ from scripts.evaluate_embedded.pictures import PictureMaker, Pixels
 from scripts.evaluate_embedded.statistics import share, standard_error
 from scripts.train_embedded.held_out import HeldOut, every_kind
 from scripts.train_embedded.judge_labels import COLOR_HEADS
-from scripts.train_embedded.judge_model import Readings, load_judge, read
+from scripts.train_embedded.judge_model import Judge, Readings, load_judge, read
 
 Result = dict[str, Any]
 Part = Callable[["Evaluation"], Result]
@@ -34,6 +34,8 @@ class Sizes:
         seeds: pictures of one prompt, for diversity, and of one negative prompt.
         diversity: kinds whose diversity is measured.
         reference: references.
+        fusion: renders that DeepFusion reads.
+        sheet_rows: of each group of references on its contact sheet.
         repeats: runs of each timing.
     """
 
@@ -43,14 +45,18 @@ class Sizes:
     seeds: int = 6
     diversity: int = 29
     reference: int = 12
+    fusion: int = 29
+    sheet_rows: int = 3
     repeats: int = 5
 
 
-QUICK = Sizes(per_kind=1, binding=2, curve=2, seeds=2, diversity=2, reference=1, repeats=1)
+QUICK = Sizes(
+    per_kind=1, binding=2, curve=2, seeds=2, diversity=2, reference=1, fusion=1, repeats=1
+)
 
 
 class Evaluation:
-    """The model, the judge and the renders.
+    """The model, the judge and the renders; a part that asks no judge runs without one.
 
     Attributes:
         maker: of pictures.
@@ -71,7 +77,6 @@ class Evaluation:
         self.adapter_names = adapter_names
         self._renders = work / "held-out"
         self._judge_folder = judge_folder
-        self._judge = load_judge(judge_folder)
 
     @property
     def renders_folder(self) -> Path:
@@ -97,6 +102,10 @@ class Evaluation:
             )
         )
 
+    @cached_property
+    def _judge(self) -> Judge:
+        return load_judge(self._judge_folder)
+
     def read(self, pictures: list[Pixels]) -> Readings:
         """What the judge says about them."""
         return read(self._judge, pictures)
@@ -108,10 +117,10 @@ class Evaluation:
 
     def settings(self) -> Result:
         """All that a part's numbers depend on, so that a later run knows what it can keep."""
-        judge = hashlib.sha256((self._judge_folder / "judge.pt").read_bytes()).hexdigest()[:16]
+        judge = self._judge_folder / "judge.pt"
         return {
             "model": self.maker.fingerprint,
-            "judge": judge,
+            "judge": hashlib.sha256(judge.read_bytes()).hexdigest()[:16] if judge.exists() else "",
             "sizes": asdict(self.sizes),
             "adapters": list(self.adapter_names),
         }

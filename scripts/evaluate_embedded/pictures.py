@@ -39,6 +39,7 @@ class Wanted:
     negative_prompt: str = ""
     reference: Image.Image | None = None
     strength: float = 1.0
+    deep_fusion: bool = False
     num_inference_steps: int = 10
     sampler: Sampler | None = None
     guidance_scale: float | None = None
@@ -59,6 +60,8 @@ class Wanted:
             [(each.adapter_name, each.adapter_weight) for each in self.adapters],
             self.foreground.size,
         ]
+        if self.deep_fusion:
+            settings.append("deep fusion")
         content = json.dumps(settings).encode() + self.foreground.tobytes() + reference
         return hashlib.sha256(content).hexdigest()[:24]
 
@@ -72,6 +75,7 @@ class Wanted:
             negative_prompt=self.negative_prompt,
             reference=self.reference,
             strength=self.strength,
+            deep_fusion=self.deep_fusion,
             seed=self.seed,
             num_inference_steps=self.num_inference_steps,
             sampler=self.sampler,
@@ -89,12 +93,13 @@ class PictureMaker:
     Attributes:
         registry: holds the one model, under MODEL_NAME.
         fingerprint: of the model's weights and defaults.
+        folder: where the pictures are.
     """
 
     def __init__(self, model: MainModel, folder: Path) -> None:
         self.registry = Registry({MODEL_NAME: model}, MODEL_NAME)
         self.fingerprint = fingerprint(model)
-        self._folder = folder
+        self.folder = folder
         self._engine = Engine(self.registry)
 
     def make(self, wanted: list[Wanted]) -> list[Pixels]:
@@ -103,11 +108,11 @@ class PictureMaker:
         Raises:
             EngineError: of the first picture that could not be made.
         """
-        paths = [self._folder / f"{each.key(self.fingerprint)}.png" for each in wanted]
+        paths = [self.folder / f"{each.key(self.fingerprint)}.png" for each in wanted]
         missing = {
             path: each for path, each in zip(paths, wanted, strict=True) if not path.exists()
         }
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._run(missing)
         return [_opened(path) for path in paths]
 
@@ -119,6 +124,7 @@ class PictureMaker:
                 path, wanted = waiting.popleft()
                 self._engine.add(wanted.job(path.stem))
                 flying[path.stem] = path
+            self._engine.wait()
             for event in self._engine.step():
                 if isinstance(event, ImageFailed):
                     raise event.error

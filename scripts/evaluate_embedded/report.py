@@ -63,6 +63,8 @@ def as_markdown(results: dict[str, Result], judge: Result) -> str:
         names = sorted(results["kinds"]["names"].items(), key=lambda item: item[1])
         lines += ["", "| kind | right |", "|---|---|"]
         lines += [f"| {name} | {100 * right:.0f} % |" for name, right in names]
+    if "fusion" in results:
+        lines += ["", *_fusion(results["fusion"])]
     if "adapters" in results:
         lines += ["", f"Sub-models: `{json.dumps(results['adapters'])}`"]
     if judge:
@@ -75,6 +77,26 @@ def _curve(name: str, points: Result) -> list[str]:
     lines = [f"| {name} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for point, values in points.items():
         lines.append(f"| {point} | {' | '.join(str(values[each]) for each in columns)} |")
+    return lines
+
+
+def _fusion(groups: Result) -> list[str]:
+    lines = [
+        "| reference | ReferStrength | measure | without DeepFusion | with | nearer by | pictures"
+        " that came nearer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for group, strengths in groups.items():
+        for strength, found in strengths.items():
+            for measure, of in found.items():
+                if measure == "pictures":
+                    continue
+                nearer = f"{100 * of['nearer_by']:.0f} %"
+                how_many = f"{round(of['pictures_nearer'] * found['pictures'])} of"
+                lines.append(
+                    f"| {group} | {strength} | {measure} | {of['without']} | {of['with']}"
+                    f" | {nearer} | {how_many} {found['pictures']} |"
+                )
     return lines
 
 

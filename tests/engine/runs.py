@@ -27,6 +27,7 @@ def embedded(product: Image.Image, **changes: Any) -> GenerationJob:
 def drain(engine: Engine) -> list[Event]:
     events: list[Event] = []
     while engine.busy:
+        engine.wait()
         events += engine.step()
     return events
 

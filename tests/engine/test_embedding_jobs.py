@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import save_file
 
 from engine.checkpoint import load_checkpoint
+from engine.encoding_cache import EncodingCache
 from engine.engine import Engine
 from engine.errors import JobError, WeightsUnavailable
 from engine.job import AdapterWeight, GenerationJob
@@ -23,7 +24,7 @@ VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
 
 
 def write_registry(folder: Path, model: Path, **sub_model: Any) -> Registry:
-    main = {"name": "nine", "path": str(model), "family": "sd1", "native_size_px": 512}
+    main = {"name": "nine", "path": str(model), "native_size_px": 512, "min_area_ratio": 0}
     entry = {"name": "mark", "kind": "embedding", "family": "sd1"} | sub_model
     content = {"default_model": "nine", "models": [main], "sub_models": [entry]}
     file = folder / "models.yaml"
@@ -40,7 +41,7 @@ def registry(tiny_root: Path, tmp_path: Path) -> Registry:
 def embeds(registry: Registry, job: GenerationJob) -> tuple[torch.Tensor, torch.Tensor]:
     plan = plan_job(job, registry)
     checkpoint = load_checkpoint(plan.model, device=torch.device("cpu"), dtype=torch.float32)
-    encoded = prepare_prompts(plan, checkpoint)
+    encoded = prepare_prompts(plan, checkpoint, (), EncodingCache())
     return encoded.prompt_embeds, encoded.negative_prompt_embeds
 
 

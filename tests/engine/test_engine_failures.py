@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
@@ -13,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from engine.engine import Engine
 from engine.errors import GpuOutOfMemory, NonFiniteResult, UnknownModel, WeightsUnavailable
-from engine.events import ImageFailed, JobDone
+from engine.events import ImageFailed, JobDone, StepDone
 from engine.job import GenerationJob
 from engine.registry import Registry
-from tests.engine.runs import assert_same_image, drain, images
+from tests.engine.runs import array, assert_same_image, drain, images
 from tests.engine.tiny import EPSILON, write_registry, write_tiny_model
 
 
@@ -28,7 +29,7 @@ def test_nan_ends_its_image_and_spares_the_others(
 
     def poison(_module: Any, _inputs: Any, output: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         poisoned = output[0].clone()
-        poisoned[2:4] = float("nan")  # both rows of the second of three guided lanes
+        poisoned[[1, 4]] = float("nan")  # both rows of the second of three guided lanes
         return (poisoned,)
 
     handle = unet.register_forward_hook(poison)
@@ -41,6 +42,30 @@ def test_nan_ends_its_image_and_spares_the_others(
     first, third = images(events, "job")
     assert_same_image(first, reference[0])
     assert_same_image(third, reference[2])
+
+
+def test_what_overflows_in_a_narrow_type_is_made_in_float32(
+    tiny_registry: Registry, job: GenerationJob
+) -> None:
+    (expected,) = Engine(tiny_registry).generate(job)
+    engine = Engine(tiny_registry, dtype=torch.bfloat16)
+    unet = engine._models.get(tiny_registry.main_model("nine")).unet
+
+    def overflow(_module: Any, _inputs: Any, output: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        poisoned = output[0].clone()
+        poisoned[:1] = float("inf")
+        return (poisoned,)
+
+    handle = unet.register_forward_hook(overflow)
+    engine.add(job)
+    while not any(isinstance(event, StepDone) for event in engine.step()):
+        engine.wait()
+    handle.remove()
+    events = drain(engine)
+    assert not any(isinstance(event, ImageFailed) for event in events)
+    difference = np.abs(array(images(events, "job")[0]) - array(expected))
+    assert difference.max() <= 2, "the weights alone were rounded"
+    assert {each.dtype for each in unet.parameters()} == {torch.bfloat16}
 
 
 def test_out_of_memory_halves_the_group_and_finishes(
@@ -68,13 +93,16 @@ def test_a_job_that_finds_no_memory_waits_for_its_neighbour(
     tiny_engine: Engine, tiny_registry: Registry, job: GenerationJob
 ) -> None:
     expected = tiny_engine.generate(job)[0]
+    tiny_engine.encodings.clear()
     tiny_engine.add(replace(job, job_id="neighbour"))
-    tiny_engine.step()
+    while not any(isinstance(event, StepDone) for event in tiny_engine.step()):
+        tiny_engine.wait()
+    tiny_engine.encodings.clear()
     tiny_engine.add(job)
     text_encoder = tiny_engine._models.get(tiny_registry.main_model("nine")).text_encoders[0]
 
     def refuse(_module: Any, _inputs: Any) -> None:
-        if "neighbour" in tiny_engine._active:
+        if "neighbour" in tiny_engine._jobs:
             raise torch.OutOfMemoryError("out of memory")
 
     handle = text_encoder.register_forward_pre_hook(refuse)

@@ -121,7 +121,7 @@ def test_nobody_overtakes_a_model_that_waits_for_room(
         full.get(tiny_registry.main_model(name))
     engine._models = full
     engine.add(replace(job, job_id="first"))
-    while not engine._active:
+    while not engine._jobs:
         engine.step()
     engine.add(replace(job, job_id="other", model_name="four"))
     engine.add(replace(job, job_id="same"))
@@ -142,7 +142,8 @@ def test_waiting_jobs_of_two_models_do_not_push_each_others_out(
     for name in ("nine", "four"):
         engine.add(replace(job, job_id=name, model_name=name))
     events: list[Event] = []
-    for _ in range(50):
+    for _ in range(200):
+        engine.wait(timeout_s=0.1)
         events += engine.step()
     assert [JobDone("nine") in events, JobDone("four") in events] == [True, True]
 
@@ -180,7 +181,7 @@ def test_a_model_that_finds_no_memory_waits_for_the_images_in_flight(
     engine = Engine(tiny_registry)
 
     def load(model: MainModel, **where: Any) -> Checkpoint:
-        if model.name == "four" and engine._active:
+        if model.name == "four" and engine._jobs:
             raise GpuOutOfMemory("four does not fit")
         return load_checkpoint(model, **where)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.errors import NonFiniteResult
-from engine.finish import upscale_latents
+from engine.upscale import upscale_latents
 
 
 def test_upscaling_keeps_the_border_one_cell_wide() -> None:

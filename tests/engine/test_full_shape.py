@@ -61,7 +61,8 @@ def test_a_checkpoint_of_full_size_runs_two_steps(
     file = write_random_weights(tmp_path / "full.safetensors", family, stored)
     models = tmp_path / "models.yaml"
     models.write_text(
-        "default_model: full\nmodels: [{name: full, path: full.safetensors, native_size_px: 512}]\n"
+        "default_model: full\nmodels:\n"
+        "  - {name: full, path: full.safetensors, native_size_px: 512, min_area_ratio: 0}\n"
     )
     try:
         run = subprocess.run(

@@ -61,3 +61,28 @@ def test_a_batch_equals_single_images_in_float32(
     for index, image in enumerate(engine.generate(job)):
         (single,) = engine.generate(replace(job, num_images=1, seed=5 + index))
         assert_same_image(image, single)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrow_types_give_the_picture_of_float32(
+    embedded_registry: Registry, product: Image.Image, dtype: torch.dtype
+) -> None:
+    job = embedded(product, seed=9)
+    narrow = Engine(embedded_registry, device="cuda", dtype=dtype).generate(job)[0]
+    wide = Engine(embedded_registry, device="cuda", dtype=torch.float32).generate(job)[0]
+    difference = np.abs(np.asarray(narrow.image, int) - np.asarray(wide.image, int))
+    assert difference.mean() < 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated")
+def test_compiled_kernels_give_the_picture_of_eager_ones(
+    embedded_registry: Registry, product: Image.Image
+) -> None:
+    job = embedded(product, num_images=2, seed=9)
+    compiled = Engine(embedded_registry, device="cuda", dtype=torch.float32, kernels="compiled")
+    eager = Engine(embedded_registry, device="cuda", dtype=torch.float32)
+    for ours, theirs in zip(compiled.generate(job), eager.generate(job), strict=True):
+        difference = np.abs(np.asarray(ours.image, int) - np.asarray(theirs.image, int))
+        assert difference.mean() < 1

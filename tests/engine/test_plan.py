@@ -26,9 +26,9 @@ def test_absent_settings_are_the_models_defaults(embedded_registry: Registry) ->
 
 
 def test_any_canvas_is_rendered_at_the_next_multiple(embedded_registry: Registry) -> None:
-    plan = plan_job(replace(JOB, width_px=65, height_px=127), embedded_registry)
-    assert (plan.width_px, plan.height_px) == (65, 127)
-    assert [(each.width_px, each.height_px) for each in plan.passes] == [(72, 128)]
+    plan = plan_job(replace(JOB, width_px=201, height_px=255), embedded_registry)
+    assert (plan.width_px, plan.height_px) == (201, 255)
+    assert [(each.width_px, each.height_px) for each in plan.passes] == [(208, 256)]
 
 
 def test_a_canvas_far_above_the_native_area_takes_two_passes(embedded_registry: Registry) -> None:

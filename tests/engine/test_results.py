@@ -13,7 +13,7 @@ from engine.checkpoint import load_checkpoint
 from engine.engine import Engine
 from engine.job import GenerationJob, ResizeMode
 from engine.plan import plan_job
-from engine.prepare import prepare_canvas, prepare_conditioning, prepare_prompts
+from engine.prepare import prepare_job
 from engine.registry import Registry
 from tests.engine.runs import embedded
 from tests.icc_profiles import BLUE, GREEN, RED, rgb_profile
@@ -88,10 +88,7 @@ def test_the_model_sees_the_product_in_srgb(tiny_registry: Registry, job: Genera
 def _masked_image_latents(job: GenerationJob, registry: Registry) -> torch.Tensor:
     plan = plan_job(job, registry)
     checkpoint = load_checkpoint(plan.model, device=torch.device("cpu"), dtype=torch.float32)
-    prompt_embeds = prepare_prompts(plan, checkpoint)
-    conditioning = prepare_conditioning(
-        plan, plan.passes[0], prepare_canvas(plan), prompt_embeds, checkpoint, checkpoint.vae
-    )
+    (conditioning,) = prepare_job(plan, checkpoint).conditionings
     assert conditioning.masked_image_latents is not None
     return conditioning.masked_image_latents
 

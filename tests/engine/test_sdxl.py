@@ -12,7 +12,7 @@ from engine.checkpoint import load_checkpoint
 from engine.engine import Engine
 from engine.job import GenerationJob
 from engine.plan import plan_job
-from engine.prepare import prepare_canvas, prepare_conditioning, prepare_prompts
+from engine.prepare import prepare_job
 from engine.registry import Registry
 from tests.engine.runs import assert_same_image, drain, images
 from tests.engine.tiny import EPSILON, V_ZERO_SNR, write_registry, write_tiny_sdxl
@@ -54,12 +54,9 @@ def test_jobs_of_other_prompts_and_guidance_share_a_forward_unharmed(
 def test_each_pass_is_told_its_own_size(registry: Registry, job: GenerationJob) -> None:
     plan = plan_job(replace(job, width_px=392, height_px=250), registry)
     checkpoint = load_checkpoint(plan.model, device=torch.device("cpu"), dtype=torch.float32)
-    prompt_embeds = prepare_prompts(plan, checkpoint)
     assert len(plan.passes) == 2
-    for each in plan.passes:
-        conditioning = prepare_conditioning(
-            plan, each, prepare_canvas(plan), prompt_embeds, checkpoint, checkpoint.vae
-        )
+    conditionings = prepare_job(plan, checkpoint).conditionings
+    for each, conditioning in zip(plan.passes, conditionings, strict=True):
         size = [each.height_px, each.width_px]
         assert conditioning.time_ids is not None
         assert conditioning.time_ids.tolist() == [[*size, 0, 0, *size]]

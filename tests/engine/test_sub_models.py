@@ -41,7 +41,7 @@ def folder(tmp_path: Path, tiny_root: Path) -> Path:
 
 
 def registry_with(folder: Path, *sub_models: dict[str, Any]) -> Registry:
-    main = {"name": "nine", "path": "nine", "family": "sd1", "native_size_px": 512}
+    main = {"name": "nine", "path": "nine", "native_size_px": 512, "min_area_ratio": 0}
     content = {"default_model": "nine", "models": [main], "sub_models": list(sub_models)}
     (folder / "models.yaml").write_text(yaml.safe_dump(content))
     return load_registry(folder / "models.yaml")

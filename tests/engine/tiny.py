@@ -119,7 +119,8 @@ def write_tiny_sdxl(
 def write_registry(folder: Path, **models: dict[str, Any]) -> Registry:
     """A models.yaml beside the model folders; keyword name = folder name = model name."""
     entries = [
-        {"name": name, "path": name, "family": "sd1", "native_size_px": 512} | fields
+        {"name": name, "path": name, "family": "sd1", "native_size_px": 512, "min_area_ratio": 0}
+        | fields
         for name, fields in models.items()
     ]
     file = folder / "models.yaml"

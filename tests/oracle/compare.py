@@ -19,9 +19,11 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     LMSDiscreteScheduler,
     StableDiffusionInpaintPipeline,
     StableDiffusionXLInpaintPipeline,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
 from PIL import Image
@@ -29,10 +31,10 @@ from PIL import Image
 from engine.checkpoint import Checkpoint, load_checkpoint
 from engine.compose import compose
 from engine.denoise import advance, predict
-from engine.job import GenerationJob, Sampler
-from engine.lanes import Lane, open_lane
+from engine.job import AnySampler, DistilledSampler, GenerationJob, Sampler
+from engine.lanes import Piece, open_lane
 from engine.plan import GenerationPlan, plan_job
-from engine.prepare import prepare_canvas, prepare_conditioning, prepare_prompts
+from engine.prepare import prepare_job
 from engine.registry import MainModel, Registry
 from engine.schedule import StepSchedule
 
@@ -42,6 +44,40 @@ class KarrasScheduler(DPMSolverMultistepScheduler):
 
     def _convert_to_karras(self, in_sigmas, num_inference_steps):
         return super()._convert_to_karras(np.minimum(in_sigmas, 80.0), num_inference_steps)
+
+
+class _Double(torch.Tensor):
+    """A float64 tensor that cannot be cast down."""
+
+    def to(self, *_args, **_kwargs):
+        return self
+
+
+class DoubleStep:
+    """A step taken in float64.
+
+    From the sigma 4096 of a zero terminal SNR these classes take the difference of two numbers of
+    that size: in float32 that alone is worth 1e-4 in the end.
+    """
+
+    def step(self, model_output, timestep, sample, **arguments):
+        sample = sample.double().as_subclass(_Double)
+        result = super().step(model_output, timestep, sample, **arguments)[0]
+        return (result.as_subclass(torch.Tensor).float(),)
+
+
+class EulerScheduler(DoubleStep, EulerDiscreteScheduler):
+    pass
+
+
+class EulerAncestralScheduler(DoubleStep, EulerAncestralDiscreteScheduler):
+    # The pipeline looks for an argument of this name.
+    def step(self, model_output, timestep, sample, generator=None, **arguments):
+        return super().step(model_output, timestep, sample, generator=generator, **arguments)
+
+
+class LMSScheduler(DoubleStep, LMSDiscreteScheduler):
+    pass
 
 
 class ExplicitSteps:
@@ -66,16 +102,19 @@ class XLInpaintPipeline(ExplicitSteps, StableDiffusionXLInpaintPipeline):
     pass
 
 
-CLASSES = {
-    Sampler.EULER: EulerDiscreteScheduler,
-    Sampler.EULER_ANCESTRAL: EulerAncestralDiscreteScheduler,
+CLASSES: dict[AnySampler, Any] = {
+    Sampler.EULER: EulerScheduler,
+    Sampler.EULER_ANCESTRAL: EulerAncestralScheduler,
     Sampler.DPMPP_2M: DPMSolverMultistepScheduler,
     Sampler.DPMPP_2M_KARRAS: KarrasScheduler,
     Sampler.UNIPC: UniPCMultistepScheduler,
-    Sampler.LMS: LMSDiscreteScheduler,
+    Sampler.LMS: LMSScheduler,
     Sampler.HEUN: HeunDiscreteScheduler,
     Sampler.DDIM: DDIMScheduler,
+    DistilledSampler.LCM: LCMScheduler,
+    DistilledSampler.TCD: TCDScheduler,
 }
+TCD_GAMMA = 0.3  # the default of diffusers' class, which its pipelines overrule
 HEUN_EXPLODES = "diffusers' Heun explodes from zero terminal SNR, see tests/engine/test_samplers.py"
 # DDIM takes a zero terminal SNR as exactly zero, not as 2^-24; LMS and Heun silently ignore it.
 _NEED_TRAINED_BETAS = (Sampler.DDIM, Sampler.LMS, Sampler.HEUN)
@@ -142,35 +181,15 @@ def _checkpoint(model: MainModel) -> Checkpoint:
 
 
 def _our_latents(plan: GenerationPlan, checkpoint: Checkpoint) -> torch.Tensor:
-    lane = _lane(plan, checkpoint)
+    lane = open_lane(prepare_job(plan, checkpoint), image_index=0)
+    (tile,) = lane.tiles
     forwards = 0
-    while not lane.is_finished:
-        advance(lane, predict([lane])[0])
+    while not lane.state.is_finished:
+        (lane.outputs[tile],) = predict([Piece(lane, tile)])
+        advance([lane])
         forwards += 1
     assert forwards == plan.total_steps
-    return lane.latents
-
-
-def _lane(plan: GenerationPlan, checkpoint: Checkpoint) -> Lane:
-    conditioning = prepare_conditioning(
-        plan,
-        plan.passes[0],
-        prepare_canvas(plan),
-        prepare_prompts(plan, checkpoint),
-        checkpoint,
-        checkpoint.vae,
-    )
-    return open_lane(
-        job_id="oracle",
-        image_index=0,
-        pass_index=0,
-        pass_plan=plan.passes[0],
-        sampler=plan.sampler,
-        noise_schedule=plan.info.noise_schedule,
-        checkpoint=checkpoint,
-        conditioning=conditioning,
-        generator=torch.Generator().manual_seed(plan.seeds[0]),
-    )
+    return lane.state.latents
 
 
 @cache
@@ -204,6 +223,7 @@ def _their_latents(plan: GenerationPlan, background: Image.Image) -> torch.Tenso
         guidance_scale=plan.guidance_scale,
         generator=torch.Generator().manual_seed(plan.seeds[0]),
         output_type="latent",
+        eta=TCD_GAMMA if plan.sampler is DistilledSampler.TCD else 0.0,
     )
     latents: torch.Tensor = result.images
     return latents

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engine.compose import bleed
-from engine.job import Sampler
+from engine.job import DistilledSampler, Sampler
 from engine.registry import Registry
 from tests.engine.tiny import (
     EPSILON,
@@ -41,6 +43,11 @@ CASES = [
 ]
 # A random net's clean sample over a small sigma would magnify the last digit.
 WEAK_CASES = [(name, sampler) for name, sampler in CASES if name != "nine_sample"]
+DISTILLED_CASES = [
+    (name, sampler)
+    for name in ("nine_epsilon", "four_epsilon", "nine_sd2", "nine_sample")
+    for sampler in DistilledSampler
+]
 FOREGROUND = random_foreground(64, 64)
 REFERENCE = random_reference(64, 64)
 
@@ -50,7 +57,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     root = tmp_path_factory.mktemp("oracle")
     for name, (family, channels, scheduler) in MODELS.items():
         write_tiny_model(root / name, in_channels=channels, scheduler=scheduler, family=family)
-    return write_registry(root, **{name: {"family": MODELS[name][0]} for name in MODELS})
+    entries = {name: {"family": MODELS[name][0]} for name in MODELS}
+    few_steps = {
+        f"{name}_{sampler.value}": entries[name]
+        | {"path": name, "few_steps": {"sampler": sampler.value, "guidance_scale": 3.0}}
+        for name, sampler in DISTILLED_CASES
+    }
+    return write_registry(root, **entries, **few_steps)
 
 
 @pytest.mark.parametrize(("name", "sampler"), CASES)
@@ -77,6 +90,15 @@ def test_a_weak_repaint_gives_the_latents_of_diffusers(
 ) -> None:
     job = inpainting_job(name, sampler, FOREGROUND, REFERENCE, 0.1)
     assert_latents_of_diffusers(job, registry, REFERENCE)
+
+
+@pytest.mark.parametrize(("name", "sampler"), DISTILLED_CASES)
+def test_few_steps_give_the_latents_of_diffusers(
+    name: str, sampler: DistilledSampler, registry: Registry
+) -> None:
+    job = inpainting_job(f"{name}_{sampler.value}", Sampler.EULER, FOREGROUND)
+    job = replace(job, sampler=None, guidance_scale=None)
+    assert_latents_of_diffusers(job, registry, bleed(FOREGROUND))
 
 
 def test_guidance_of_one_gives_the_latents_of_diffusers(registry: Registry) -> None:

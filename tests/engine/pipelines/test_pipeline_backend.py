@@ -111,8 +111,13 @@ def mixed_engine(pipelines_root: Path, tmp_path: Path) -> Engine:
     """With a checkpoint of the step loop beside a pipeline."""
     write_tiny_model(tmp_path / "nine", in_channels=9, scheduler=EPSILON)
     entries = [
-        {"name": "nine", "path": "nine", "native_size_px": 512},
-        {"name": "flux", "path": str(pipelines_root / "flux"), "native_size_px": 512},
+        {"name": "nine", "path": "nine", "native_size_px": 512, "min_area_ratio": 0},
+        {
+            "name": "flux",
+            "path": str(pipelines_root / "flux"),
+            "native_size_px": 512,
+            "min_area_ratio": 0,
+        },
     ]
     models_file = tmp_path / "models.yaml"
     models_file.write_text(yaml.safe_dump({"default_model": "nine", "models": entries}))
@@ -182,7 +187,7 @@ def test_an_image_that_does_not_fit_beside_the_lanes_waits_for_their_end(
     failed_at: list[int] = []
 
     def fill(count: int) -> None:
-        if "lanes" in engine._active:
+        if "lanes" in engine._jobs:
             failed_at.append(count)
             raise torch.OutOfMemoryError("out of memory")
 
@@ -251,6 +256,6 @@ def test_strength_0_needs_no_model(engine: Engine, flux_job: GenerationJob) -> N
     reference = Image.new("RGB", (100, 72), "orange")
     job = replace(flux_job, strength=0.0, reference=reference)
     assert engine.add(job).passes == ()
-    (done, end) = engine.step()
+    (done, end) = drain(engine)
     assert isinstance(done, ImageDone)
     assert end == JobDone("job")

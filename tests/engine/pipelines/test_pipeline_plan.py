@@ -234,6 +234,7 @@ ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
     "prediction_type": ({"prediction_type": "epsilon"}, "takes no prediction_type"),
     "allow_pickle": ({"allow_pickle": True}, "takes no allow_pickle"),
     "shared_vae": ({"shared_vae": "schnell/vae"}, "takes no shared_vae"),
+    "tile_size_px": ({"tile_size_px": 768}, "takes no tile_size_px"),
     "guidance_scale": ({"guidance_scale": 3.5}, "takes no guidance: set guidance_scale to 1"),
     "offload": ({"offload": "disk"}, "offload"),
 }

@@ -75,7 +75,14 @@ def write_pipeline_registry(
         for file in sorted(folder.glob("*.safetensors"))
     ]
     entries = [
-        {"name": name, "path": name, "native_size_px": 512, "guidance_scale": 1} | fields
+        {
+            "name": name,
+            "path": name,
+            "native_size_px": 512,
+            "guidance_scale": 1,
+            "min_area_ratio": 0,
+        }
+        | fields
         for name, fields in models.items()
     ]
     content = {"default_model": next(iter(models)), "models": entries, "sub_models": sub_models}
