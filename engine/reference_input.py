@@ -42,7 +42,7 @@ def reference_input(piece: Piece) -> torch.Tensor:
 def reference_rows(
     pieces: Sequence[Piece], num_guided: int, *, min_readers: int = 0
 ) -> ReferenceRows | None:
-    """Who reads which, in the order of rows that `denoise` gives a forward.
+    """Who reads which, in the order of rows of `joined_rows.JoinedRows`.
 
     Args:
         pieces: in the order of their rows: unconditional rows of the first `num_guided` of them,

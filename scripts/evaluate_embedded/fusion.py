@@ -65,8 +65,8 @@ def deep_fusion(evaluation: Evaluation) -> Result:
         found[name] = {
             str(strength): _compared(group, pictures[strength]) for strength in STRENGTHS
         }
-        shown = range(0, len(group), max(1, len(group) // evaluation.sizes.sheet_rows))
-        for index in shown[: evaluation.sizes.sheet_rows]:
+        shown = np.linspace(0, len(group) - 1, evaluation.sizes.sheet_rows).round().astype(int)
+        for index in dict.fromkeys(shown.tolist()):
             columns = [side[index] for strength in STRENGTHS for side in pictures[strength]]
             sheet.append((group[index].reference, columns))
     write_fusion_sheet(evaluation.maker.folder.parent / SHEET, sheet, STRENGTHS)
