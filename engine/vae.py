@@ -23,7 +23,8 @@ class LatentCodec:
     _serials = itertools.count()
 
     def __init__(self, module: Any) -> None:
-        self.module = module
+        # Two to three times as fast on a CPU, and what convolutions on a GPU prefer.
+        self.module = module.to(memory_format=torch.channels_last)
         self.serial = next(self._serials)
         config = module.config
         self._scale = float(config.scaling_factor)
