@@ -216,7 +216,9 @@ def test_a_tiny_vae_file_serves_as_shared_vae(tmp_path: Path) -> None:
     without = {name: tensors[name] for name in tensors if not name.startswith("first_stage_model.")}
     checkpoint = load(small(tmp_path, "sdxl", without, shared_vae="tiny.safetensors"))
     image = torch.rand(1, 3, 64, 64) * 2 - 1
-    assert torch.equal(checkpoint.vae.encode(image), tiny.eval().encode(image).latents)
+    # Other memory formats run other kernels, whose last bits differ on some processors.
+    tiny.eval().to(memory_format=torch.channels_last)
+    assert torch.equal(checkpoint.vae.encode(image), tiny.encode(image).latents)
     assert checkpoint.own_vae is checkpoint.vae
 
 
