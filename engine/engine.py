@@ -95,7 +95,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether any job has not ended."""
-        return bool(self._waiting or self._in_flight())
+        return bool(self._waiting or self._jobs or self._pipelines.plan is not None)
 
     def add(self, job: GenerationJob) -> GenerationPlan:
         """Accepts a job; its images come out of later `step` calls.
@@ -169,7 +169,8 @@ class Engine:
             events += [
                 event for each in self._preparing.collect() for event in self._prepared(each)
             ]
-            events += self._admit_all()
+            if self._waiting:
+                events += self._admit_all()
             pieces = self._lanes.next_pieces()
             if pieces:
                 events += self._forward(pieces)
