@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api import protocol, queries, responses
+from api import control, protocol, queries, responses
 from api.service import Service
 from api.submit import submit
 from api.wire_types import WireModel
@@ -62,4 +62,8 @@ ACTIONS: Mapping[str, Action] = {
         queries.get_credit_balance,
         responses.GetCreditBalanceResponse,
     ),
+    "CancelTask": Action(
+        control.CancelTaskRequest, control.cancel_task, responses.ListTasksDetailsResponse
+    ),
+    "WatchTask": Action(control.WatchTaskRequest, control.watch_task, control.WatchTaskResponse),
 }

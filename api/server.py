@@ -55,6 +55,7 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         app = create_app(settings, store, open_blobs(settings), keys, registry)
         stopping = stack.enter_context(stop_signals())
         http = stack.enter_context(http_server(app, listener))
+        stack.callback(app.state.service.watch.close)  # else its streams use up the grace
         say(bound_url(settings))
         if keys.is_empty():
             tell_new_pair(keys, label="first start", say=say)

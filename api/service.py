@@ -6,11 +6,14 @@ import threading
 from dataclasses import dataclass, field
 
 from api.blobs import BlobStore
+from api.event_urls import EventUrls
 from api.intake import Intake
 from api.keys import KeyRing
 from api.process import num_cores
+from api.queue_positions import QueuePositions
 from api.result_urls import ResultUrls
 from api.settings import Settings
+from api.task_watch import TaskWatch
 from api.tasks import TaskStore
 from engine.registry import Registry
 
@@ -31,6 +34,9 @@ class Service:
     registry: Registry
     urls: ResultUrls
     intake: Intake
+    positions: QueuePositions
+    watch: TaskWatch
+    event_urls: EventUrls
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
     )
