@@ -23,6 +23,7 @@ from api.service import Service
 from api.settings import Settings
 from api.store import SqlTaskStore
 from api.task_watch import TaskWatch
+from api.webhook_queue import WebhookQueue
 from backdrop import __version__
 from engine.registry import Registry
 
@@ -65,6 +66,7 @@ def create_app(
         positions=positions,
         watch=TaskWatch(store.database, positions),
         event_urls=EventUrls(secret, base_url(settings)),
+        webhooks=WebhookQueue(store.database),
     )
     app.include_router(router)
     app.include_router(event_stream.router)

@@ -15,6 +15,7 @@ from api.result_urls import ResultUrls
 from api.settings import Settings
 from api.task_watch import TaskWatch
 from api.tasks import TaskStore
+from api.webhook_queue import WebhookQueue
 from engine.registry import Registry
 
 
@@ -37,6 +38,7 @@ class Service:
     positions: QueuePositions
     watch: TaskWatch
     event_urls: EventUrls
+    webhooks: WebhookQueue
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
     )
