@@ -102,6 +102,8 @@ async def _events(
                 elif not glance.status.is_final and (seen := _detail(record, glance)) != said:
                     said = seen
                     yield _progress(said)
+        if service.watch.is_closed:
+            return
         record = await to_thread.run_sync(_record, service, uid, tenant)
         if record is not None and not record.status.is_final:
             return

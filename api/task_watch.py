@@ -100,7 +100,7 @@ class TaskWatch:
         self._watchers: dict[str, set[_Watcher]] = {}
         self._poller: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+        self.is_closed = False  # no stream is told more
 
     @property
     def num_streams(self) -> int:
@@ -109,7 +109,7 @@ class TaskWatch:
 
     def require_room(self) -> None:
         """Raises `QueueFull` where no more streams are taken."""
-        if self._closed or self.num_streams >= MAX_STREAMS:
+        if self.is_closed or self.num_streams >= MAX_STREAMS:
             raise QueueFull("Too many event streams, try again later")
 
     async def follow(self, uid: str) -> AsyncGenerator[Glance | None, None]:
@@ -121,7 +121,7 @@ class TaskWatch:
         self._watchers.setdefault(uid, set()).add(watcher)
         try:
             self._keep_polling()
-            while not (watcher.ended or self._closed):
+            while not (watcher.ended or self.is_closed):
                 if not await watcher.changed(self._heartbeat_s):
                     yield None
                 elif watcher.latest is not None and not watcher.ended:
@@ -136,7 +136,7 @@ class TaskWatch:
 
     def close(self) -> None:
         """End all streams. May be called from another thread."""
-        self._closed = True
+        self.is_closed = True
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end_all)
 

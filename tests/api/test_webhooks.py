@@ -218,6 +218,8 @@ def test_a_url_that_cannot_be_called_is_refused_before_any_task_is_made(hooked: 
 def test_a_network_that_is_none_stops_the_start():
     with pytest.raises(ValueError, match="webhook_networks"):
         Settings(webhook_networks="10.1.2.3/8")
+    settings = Settings(webhook_networks="10.1.0.0/16,fd00::/8,192.168.7.9")
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
 
 
 # The queue ---------------------------------------------------------------------------------------
