@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,7 +12,7 @@ from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
-from api.errors import QueueFull
+from api.errors import QueueFull, TaskStoreError
 from api.queries import detail_of
 from api.responses import TaskDetail
 from api.routes import TheService
@@ -19,6 +20,7 @@ from api.service import Service
 from api.task_watch import Glance
 from api.tasks import TaskRecord
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
 
 PROGRESS_FIELDS = {
@@ -70,16 +72,17 @@ async def task_events(
     except QueueFull as exc:
         headers = {"Retry-After": str(exc.retry_after_s)}
         raise HTTPException(503, exc.message, headers=headers) from exc
-    record = await to_thread.run_sync(_record, service, uid, key)
+    known, record = await to_thread.run_sync(_look_up, service, uid, key)
+    if not known:  # the key was taken back since
+        raise HTTPException(404, "No such stream, or no longer")
     stream = _events(service, uid, key, record, until=int(expires))
     return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
 
 
-def _record(service: Service, uid: str, tenant: str) -> TaskRecord | None:
-    if service.keys.private_key(tenant) is None:  # the key was taken back since
-        raise HTTPException(404, "No such stream, or no longer")
+def _look_up(service: Service, uid: str, tenant: str) -> tuple[bool, TaskRecord | None]:
+    """Whether the key still exists, and its task."""
     (record,) = service.store.get_many([uid], tenant=tenant)
-    return record
+    return service.keys.private_key(tenant) is not None, record
 
 
 async def _events(
@@ -87,27 +90,31 @@ async def _events(
 ) -> AsyncGenerator[str, None]:
     """The stream's text: progress events, and the whole TaskDetail at the end.
 
-    Cut short, by the URL's expiry or the end of the service, it has no end event.
+    Cut short, by the URL's expiry, the store's absence or the service's end, it has no end event.
     """
     yield f"retry: {RECONNECT_MS}\n\n"
-    if record is not None and not record.status.is_final:
-        said = await to_thread.run_sync(detail_of, service, uid, record)
-        yield _progress(said)
-        async with aclosing(service.watch.follow(uid)) as glances:
-            async for glance in glances:
-                if time.time() >= until:
-                    return
-                if glance is None:
-                    yield HEARTBEAT
-                elif not glance.status.is_final and (seen := _detail(record, glance)) != said:
-                    said = seen
-                    yield _progress(said)
-        if service.watch.is_closed:
-            return
-        record = await to_thread.run_sync(_record, service, uid, tenant)
+    try:
         if record is not None and not record.status.is_final:
-            return
-    end = await to_thread.run_sync(detail_of, service, uid, record)
+            said = await to_thread.run_sync(detail_of, service, uid, record)
+            yield _progress(said)
+            async with aclosing(service.watch.follow(uid)) as glances:
+                async for glance in glances:
+                    if time.time() >= until:
+                        return
+                    if glance is None:
+                        yield HEARTBEAT
+                    elif not glance.status.is_final and (seen := _detail(record, glance)) != said:
+                        said = seen
+                        yield _progress(said)
+            if service.watch.is_closed:
+                return
+            known, record = await to_thread.run_sync(_look_up, service, uid, tenant)
+            if not known or (record is not None and not record.status.is_final):
+                return
+        end = await to_thread.run_sync(detail_of, service, uid, record)
+    except TaskStoreError as exc:
+        logger.warning("the event stream of task %s is cut short: %s", uid, exc)
+        return
     yield _event("end", end.model_dump_json(), event_id=END_ID)
 
 

@@ -53,11 +53,12 @@ class WebhookQueue:
 
     def take(self, limit: int) -> list[Webhook]:
         """Up to `limit` calls that are due; nobody else gets them before their next attempt."""
+        due_now = w.c.due_at <= self._database.now
         due = (
             select(w.c.task_uid, w.c.url, w.c.attempts)
             .outerjoin(t, t.c.uid == w.c.task_uid)
             .where(
-                w.c.due_at <= self._database.now,
+                due_now,
                 or_(t.c.finished_at.is_not(None), t.c.uid.is_(None)),
             )
             .order_by(w.c.due_at)
@@ -68,6 +69,7 @@ class WebhookQueue:
                 return []
         taken = []
         with self._database.write() as connection:
+            connection.execute(delete(w).where(w.c.attempts >= MAX_ATTEMPTS, due_now))
             rows = connection.execute(due.with_for_update(skip_locked=True, of=w)).all()
             for row in rows:
                 attempts = row.attempts + 1
@@ -81,6 +83,6 @@ class WebhookQueue:
         return taken
 
     def remove(self, task_uid: str) -> None:
-        """The call was answered, or is given up."""
+        """The call was answered, or there is nobody to call."""
         with self._database.write() as connection:
             connection.execute(delete(w).where(w.c.task_uid == task_uid))

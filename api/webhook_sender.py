@@ -135,24 +135,18 @@ class WebhookSender:
         return max(POLL_S, (time.monotonic() - started) / MAX_BUSY_SHARE)
 
     async def _call(self, client: httpx.AsyncClient, webhook: Webhook) -> None:
+        uid, attempts = webhook.task_uid, webhook.attempts
         try:
             body = await to_thread.run_sync(self._body, webhook)
-            outcome = None if body is None else await self._post(client, webhook.url, body)
-            if outcome is not None and webhook.attempts < MAX_ATTEMPTS:
-                logger.info(
-                    "webhook of task %s: attempt %d: %s",
-                    webhook.task_uid,
-                    webhook.attempts,
-                    outcome,
-                )
+            trouble = None if body is None else await self._post(client, webhook.url, body)
+            if trouble is None:
+                await to_thread.run_sync(self._queue.remove, uid)
                 return
-            if outcome is not None:
-                logger.warning("webhook of task %s: given up: %s", webhook.task_uid, outcome)
-            await to_thread.run_sync(self._queue.remove, webhook.task_uid)
-        except TaskStoreError as exc:
-            logger.warning("webhook of task %s: %s", webhook.task_uid, exc)
-        except Exception:
-            logger.exception("webhook of task %s", webhook.task_uid)
+        except Exception as exc:  # the store is away, or nobody thought of it: both come again
+            logger.exception("webhook of task %s", uid)
+            trouble = repr(exc)
+        again = "" if attempts < MAX_ATTEMPTS else ", which was the last"
+        logger.warning("webhook of task %s: attempt %d%s: %s", uid, attempts, again, trouble)
 
     def _body(self, webhook: Webhook) -> bytes | None:
         """What to post; None where the task is forgotten or its key taken back."""
@@ -187,5 +181,5 @@ class WebhookSender:
                     return None if ended else f"HTTP status {response.status_code}"
         except TimeoutError:
             return f"no answer within {TIMEOUT_S:g} s"
-        except (httpx.HTTPError, OSError, ForbiddenTarget) as exc:
+        except (httpx.HTTPError, OSError, UnicodeError, ForbiddenTarget) as exc:
             return f"{type(exc).__name__}: {exc}"

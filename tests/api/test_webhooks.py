@@ -82,7 +82,7 @@ def make_due(bench: Bench) -> None:
         connection.execute(update(webhooks).values(due_at=0))
 
 
-def wait_for(condition: Any, timeout_s: float = 10) -> None:
+def wait_for(condition: Any, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -139,14 +139,25 @@ def test_410_ends_the_calls(hooked: Bench, receiver: Receiver):
     assert len(receiver.bodies) == 1
 
 
-def test_the_last_attempt_gives_up(hooked: Bench, receiver: Receiver):
+def test_after_the_last_attempt_there_is_none(hooked: Bench, receiver: Receiver):
     receiver.statuses = [500]
     hooked.store.cancel(hooked.submit(WebhookUrl=receiver.url), tenant="alice")
     with hooked.store.database.write() as connection:
         connection.execute(update(webhooks).values(attempts=MAX_ATTEMPTS - 1))
     with sending_webhooks(hooked.app.state.service):
+        wait_for(lambda: len(receiver.bodies) == 1)
+        make_due(hooked)
         wait_for(lambda: pending(hooked) == [])
     assert len(receiver.bodies) == 1
+
+
+@pytest.mark.parametrize("host", ["x" * 300, "a..b", "no-such-host.invalid"])
+def test_a_name_that_cannot_be_resolved_is_tried_again(hooked: Bench, host: str):
+    uid = hooked.submit(WebhookUrl=f"http://{host}/")
+    hooked.store.cancel(uid, tenant="alice")
+    with sending_webhooks(hooked.app.state.service):
+        wait_for(lambda: taken_attempts(hooked) == 1)
+    assert pending(hooked) == [uid]
 
 
 def test_a_receiver_that_never_answers_holds_nobody_up(
