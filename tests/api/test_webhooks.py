@@ -198,6 +198,28 @@ def taken_attempts(bench: Bench) -> int:
         return connection.execute(select(webhooks.c.attempts)).scalar_one()
 
 
+def test_a_name_is_asked_once_and_the_call_goes_to_that_answer(
+    hooked: Bench, receiver: Receiver, monkeypatch
+):
+    asked: list[str] = []
+    getaddrinfo = socket.getaddrinfo
+
+    def rebinding(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if host != "rebinding.example":
+            return getaddrinfo(host, port, *args, **options)
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    url = f"http://rebinding.example:{receiver.server_port}/"
+    hooked.store.cancel(hooked.submit(WebhookUrl=url), tenant="alice")
+    with sending_webhooks(hooked.app.state.service):
+        wait_for(lambda: pending(hooked) == [])
+    assert asked == ["rebinding.example"]
+    assert receiver.headers[0]["Host"] == f"rebinding.example:{receiver.server_port}"
+
+
 def test_a_forgotten_task_or_key_calls_nobody(hooked: Bench, receiver: Receiver, monkeypatch):
     service = hooked.app.state.service
     service.webhooks.add("forgotten", receiver.url)
