@@ -9,7 +9,7 @@ from dataclasses import asdict
 import httpx
 import typer
 
-from api.doctor.finding import Finding, Verdict
+from api.doctor.finding import Finding, Verdict, fail
 from api.doctor.rules import ANSWERS, FREE_RULES
 from api.doctor.talk import Talk
 
@@ -31,7 +31,12 @@ def probe(url: str, public_key: str, private_key: str, *, generate: bool) -> Ite
         private_key: likewise.
         generate: also those that make a task, which may cost credits.
     """
-    with httpx.Client(base_url=url.rstrip("/") + "/", timeout=TIMEOUT_S) as http:
+    try:
+        client = httpx.Client(base_url=url.rstrip("/") + "/", timeout=TIMEOUT_S)
+    except httpx.InvalidURL as exc:
+        yield fail("--url", f"{url}: {exc}", "give it as http://host:port")
+        return
+    with client as http:
         talk = Talk(http, public_key, private_key)
         answers = ANSWERS.judge(talk)
         yield answers

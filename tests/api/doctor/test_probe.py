@@ -52,9 +52,18 @@ def test_a_key_that_does_not_fit_fails_what_needs_it(base_url: str):
     assert any("expected 0, got 171" in finding.detail for finding in findings)
 
 
-def test_a_server_that_is_not_there_is_told_once():
-    [finding] = probe("http://127.0.0.1:9", "alice", "x", generate=False)
-    assert (finding.verdict, "ConnectError" in finding.detail) == (Verdict.FAIL, True)
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://127.0.0.1:9", "ConnectError"),
+        ("127.0.0.1:9", "UnsupportedProtocol"),
+        ("http://[::1", "http://[::1"),
+        ("http://host:port", "port"),
+    ],
+)
+def test_a_server_that_is_not_there_is_told_once(url: str, text: str):
+    [finding] = probe(url, "alice", "x", generate=False)
+    assert (finding.verdict, text in finding.detail) == (Verdict.FAIL, True)
 
 
 # Every rule can fail -----------------------------------------------------------------------------
