@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.wire_types import Bool, Float, Int, List, String, WireModel
+from api.wire_types import Bool, Float, Int, List, String, Url, WireModel
 from engine.job import SEED_MODULUS, AdapterWeight, GenerationJob, ResizeMode, Sampler
 
 if TYPE_CHECKING:
@@ -244,6 +244,9 @@ class GenerateBackgroundsRequest(WireModel):
         False, description="Use the checkpoint's own VAE instead of the one shared by default."
     )
     BatchSize: Int = Field(1, ge=1, le=16, description="Number of images, 1 to 16.")
+    WebhookUrl: Url | None = Field(
+        None, exclude=True, description="Is told when the task has ended (an addition)."
+    )
     ImageList: List[String] = Field(
         default_factory=list,
         exclude=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -125,8 +126,18 @@ class Settings(BaseSettings):
         1.0, ge=0, description="Base price of a million pixels, a step, an image, in points."
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
+    webhooks: bool = Field(
+        False,
+        description="Call the WebhookUrl of a request once its task has ended. While it is off, no "
+        "request makes the service connect anywhere.",
+    )
+    webhook_networks: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        default_factory=list,
+        description="Networks beside the public internet that webhooks may call, such as "
+        "10.1.0.0/16, comma-separated.",
+    )
 
-    @field_validator("keys", "devices", mode="before")
+    @field_validator("keys", "devices", "webhook_networks", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
