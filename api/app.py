@@ -21,6 +21,7 @@ from api.settings import Settings
 from api.store import SqlTaskStore
 from backdrop import __version__
 from engine.registry import Registry
+from engine.translate import translator_for
 
 GATEWAY_FAULT = 130
 
@@ -54,6 +55,7 @@ def create_app(
         blobs=blobs,
         keys=keys,
         registry=registry,
+        translator=translator_for(registry.translation),
         urls=ResultUrls(store.secret(), base_url(settings)),
         intake=Intake(settings),
     )

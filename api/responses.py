@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import TASK_UNKNOWN
+from api.prompts_used import stored_prompts_used
 from api.protocol import SAMPLER_NAMES
 from api.tasks import TaskRecord, TaskStatus
 from engine.registry import MainModel
@@ -82,6 +83,13 @@ class TaskDetail(BaseModel):
     ErrorMessage: str = Field("", description="The same, spelled right; an addition.")
     Progress: float = Field(0.0, description="0 to 1; an addition.")
     Note: str = Field("", description="What had no effect, if anything; an addition.")
+    PositivePromptsUsed: list[str] = Field(
+        default_factory=list,
+        description="What was painted from: PositivePrompts, translated; an addition.",
+    )
+    NegativePromptsUsed: list[str] = Field(
+        default_factory=list, description="Likewise of NegativePrompts; an addition."
+    )
 
     @classmethod
     def from_record(cls, record: TaskRecord, *, img_list: Sequence[str]) -> Self:
@@ -92,6 +100,7 @@ class TaskDetail(BaseModel):
             img_list: URLs of `record.outputs`, or none once the images are gone.
         """
         status = _WIRE_STATUS[record.status]
+        used = stored_prompts_used(record.params)
         return cls(
             TaskUID=record.uid,
             Action=record.action,
@@ -105,6 +114,8 @@ class TaskDetail(BaseModel):
             ErrorMessage=record.error_text,
             Progress=1.0 if status is WireStatus.FINISHED else record.progress,
             Note=record.note,
+            PositivePromptsUsed=used.positive,
+            NegativePromptsUsed=used.negative,
         )
 
     @classmethod

@@ -13,6 +13,7 @@ from api.result_urls import ResultUrls
 from api.settings import Settings
 from api.tasks import TaskStore
 from engine.registry import Registry
+from engine.translate import Translator
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Service:
     blobs: BlobStore
     keys: KeyRing
     registry: Registry
+    translator: Translator
     urls: ResultUrls
     intake: Intake
     decoding: threading.BoundedSemaphore = field(

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.translation.detection import is_english, language_of_script, latin_language
+from engine.translation.glossary_translator import GlossaryTranslator
 from engine.translation.languages import ENGLISH
+from engine.translation.model_translator import ModelTranslator
 from engine.translation.pieces import Piece, pieces_of
+from engine.translation_model import TranslationModel
 
 _WIDE_SEPARATORS = re.compile("[，、；。]\\s*")
 
@@ -34,6 +37,11 @@ class Translation:
 
     prompts: tuple[str, ...]
     languages: frozenset[str]
+
+
+def translator_for(model: TranslationModel | None) -> Translator:
+    """The model of models.yaml, or without one the glossary. Nothing is loaded before its use."""
+    return GlossaryTranslator() if model is None else ModelTranslator(model)
 
 
 def translate_prompts(

@@ -7,15 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from typing import TYPE_CHECKING
 
 from engine.translation.glossary import Kind, english_words, glossary_of, word_spans
 from engine.translation.languages import ENGLISH, LATIN_CODES
 from engine.translation.segment import segment
 
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
 _MERGES = Path(__file__).resolve().parent.parent / "configs" / "clip_merges.txt.gz"
 _CANDIDATES = 3  # languages of the detector that the glossary is asked about
+_SAMPLE_CHARS = 1000  # of a long prompt; the rest tells nothing new
 _SCRIPTS: Mapping[str, re.Pattern[str]] = {
     "ja": re.compile("[\u3041-\u30fa\u30fc-\u30ff\uff66-\uff9d]"),  # kana; not the middle dot
     "ko": re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]"),
@@ -47,10 +50,11 @@ def latin_language(phrases: Sequence[str]) -> str:
         A code of `LATIN_CODES`, or "en": where it is likely, where all words are English, and
         where there are no words.
     """
-    text = ", ".join(phrases)
-    words = [text[start:end].lower() for start, end in word_spans(text)]
-    if all(word in english_words() for word in words):
+    words = _words(", ".join(phrases))
+    if all(map(_is_english_word, words)):
         return ENGLISH
+    text = ", ".join(phrases)[:_SAMPLE_CHARS]
+    phrases, words = text.split(", "), _words(text)
     chances = _chances(text)
     likely = sorted(LATIN_CODES, key=lambda code: -chances[code])[:_CANDIDATES]
     coverages = {code: _coverage(phrases, code) for code in likely}
@@ -61,18 +65,26 @@ def latin_language(phrases: Sequence[str]) -> str:
 
 def is_english(phrase: str, other: str) -> bool:
     """Whether all words of a phrase are English ones, in a prompt of the language `other`."""
-    words = [phrase[start:end].lower() for start, end in word_spans(phrase)]
-    return _english_coverage(words, other) == 1.0
+    return _english_coverage(_words(phrase), other) == 1.0
+
+
+def _words(text: str) -> list[str]:
+    return [text[start:end].lower() for start, end in word_spans(text)]
 
 
 def _english_coverage(words: Sequence[str], other: str) -> float:
     """Share of words that are English; a common one is not where `other` has it in its glossary."""
     glossary = glossary_of(other)
     known = [
-        word in english_words() or (word in _common_words() and glossary.of_words([word]) is None)
+        _is_english_word(word) or (word in _common_words() and glossary.of_words([word]) is None)
         for word in words
     ]
     return sum(known) / max(1, len(known))
+
+
+def _is_english_word(word: str) -> bool:
+    """Whether the English side of the glossary has it, in either number."""
+    return not english_words().isdisjoint((word, f"{word}s", word.removesuffix("s")))
 
 
 def _coverage(phrases: Sequence[str], code: str) -> float:
@@ -83,7 +95,7 @@ def _coverage(phrases: Sequence[str], code: str) -> float:
 
 def _chances(text: str) -> dict[str, float]:
     """0..1 for English and each of `LATIN_CODES`."""
-    chances = {code: 0.0 for code in (ENGLISH, *LATIN_CODES)}
+    chances = dict.fromkeys((ENGLISH, *LATIN_CODES), 0.0)
     for code, chance in _identifier().rank(text):
         chances["id" if code == "ms" else code] += float(chance)
     return chances
@@ -91,6 +103,8 @@ def _chances(text: str) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _identifier() -> LanguageIdentifier:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # 0.5 s, 100 MB: only when needed
+
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages([ENGLISH, *LATIN_CODES, "ms"])
     return identifier

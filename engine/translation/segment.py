@@ -18,6 +18,7 @@ from engine.translation.glossary import (
 # What German puts between the parts of a compound: Sonne-n-untergang, Frühling-s-tag.
 _LINKERS = ("", "s", "n", "en", "es", "er", "e")
 _MIN_PART_CHARS = 3
+_MAX_WORD_CHARS = 60  # no language here writes longer ones; cutting up a word takes time
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ def _other(text: str) -> Iterator[Token]:
 
 def _longest(words: Sequence[str], glossary: Glossary) -> tuple[int, tuple[Entry, ...]]:
     """How many of `words` the longest entry takes, and the entry: several for a compound."""
+    if len(words[0]) > _MAX_WORD_CHARS:
+        return 1, ()
     for length in range(len(words), 0, -1):
         if entry := glossary.of_words(words[:length]):
             return length, (entry,)

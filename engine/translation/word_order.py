@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from engine.translation.glossary import NOUNS, Kind
 from engine.translation.languages import WordOrder
@@ -13,8 +14,27 @@ from engine.translation.segment import Token
 _PLACES = frozenset({"in", "on", "at"})
 _AT = frozenset({"sunset", "sunrise", "night", "noon", "dusk", "golden hour"})
 _ON = frozenset(
-    "beach bench chair countertop desk floor grass meadow pedestal plate podium sand shelf snow"
-    " stairs surface table tablecloth tray".split()
+    [
+        "beach",
+        "bench",
+        "chair",
+        "countertop",
+        "desk",
+        "floor",
+        "grass",
+        "meadow",
+        "pedestal",
+        "plate",
+        "podium",
+        "sand",
+        "shelf",
+        "snow",
+        "stairs",
+        "surface",
+        "table",
+        "tablecloth",
+        "tray",
+    ]
 )
 
 
@@ -26,13 +46,16 @@ def in_english_order(tokens: Sequence[Token], order: WordOrder) -> list[str]:
         order: of their language.
     """
     said = [token for token in tokens if token.english or token.kind is Kind.OF]
-    if order is WordOrder.NOUN_FIRST:
-        said = _NounFirst(said).in_order()
-    else:
-        said = _without_of(said)
+    said = _NounFirst(said).in_order() if order is WordOrder.NOUN_FIRST else _without_of(said)
     if order is WordOrder.POSTPOSITIONS:
         said = _links_first(said)
-    return [token.english for token in _fitting_places(said)]
+    words = [token.english for token in _fitting_places(said)]
+    # 가을 단풍, autumn and autumn leaves, say the first word twice.
+    return [
+        word
+        for word, following in zip_longest(words, words[1:], fillvalue="")
+        if not f"{following} ".startswith(f"{word} ")
+    ]
 
 
 def _fitting_places(tokens: Sequence[Token]) -> list[Token]:
@@ -129,9 +152,7 @@ class _NounFirst:
             elif self._is_of(token):
                 self._index += 1
                 nouns.append(self._noun_phrase())
-            elif token.kind is Kind.MODIFIER or (
-                head.kind is Kind.HEADING and token.kind in NOUNS
-            ):
+            elif token.kind is Kind.MODIFIER or (head.kind is Kind.HEADING and token.kind in NOUNS):
                 nouns.append(self._noun_phrase())
             else:
                 break
@@ -157,7 +178,7 @@ class _NounFirst:
     def _is_of(self, token: Token) -> bool:
         """Whether what follows `token` describes the noun before it."""
         head = self._head_from(self._index + 1)
-        return token.kind is Kind.OF and head in NOUNS or (
+        return (token.kind is Kind.OF and head in NOUNS) or (
             token.kind is Kind.MATERIAL and head is Kind.MODIFIER
         )
 
