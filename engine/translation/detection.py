@@ -43,6 +43,8 @@ def latin_language(phrases: Sequence[str]) -> str:
     the detector alone errs on phrases of one or two words, and the glossary on words that several
     languages share. English wins a draw.
 
+    Phrases of English words alone tell nothing of the others.
+
     Args:
         phrases: of one or more prompts of one author.
 
@@ -50,15 +52,17 @@ def latin_language(phrases: Sequence[str]) -> str:
         A code of `LATIN_CODES`, or "en": where it is likely, where all words are English, and
         where there are no words.
     """
-    words = _words(", ".join(phrases))
-    if all(map(_is_english_word, words)):
+    doubtful = [phrase for phrase in phrases if not all(map(_is_english_word, _words(phrase)))]
+    if not doubtful:
         return ENGLISH
-    text = ", ".join(phrases)[:_SAMPLE_CHARS]
-    phrases, words = text.split(", "), _words(text)
+    text = ", ".join(doubtful)[:_SAMPLE_CHARS]
+    words = _words(text)
     chances = _chances(text)
     likely = sorted(LATIN_CODES, key=lambda code: -chances[code])[:_CANDIDATES]
-    coverages = {code: _coverage(phrases, code) for code in likely}
+    coverages = {code: _coverage(text, code) for code in likely}
     best = max(likely, key=lambda code: chances[code] + coverages[code])
+    if len(doubtful) < len(phrases) and coverages[best] == 0:
+        return ENGLISH  # a name in an English prompt
     english = chances[ENGLISH] + _english_coverage(words, best)
     return ENGLISH if english >= chances[best] + coverages[best] else best
 
@@ -87,10 +91,11 @@ def _is_english_word(word: str) -> bool:
     return not english_words().isdisjoint((word, f"{word}s", word.removesuffix("s")))
 
 
-def _coverage(phrases: Sequence[str], code: str) -> float:
-    tokens = [token for phrase in phrases for token in segment(phrase, glossary_of(code))]
-    known = sum(token.kind is not Kind.UNKNOWN for token in tokens)
-    return known / max(1, len(tokens))
+def _coverage(text: str, code: str) -> float:
+    """Share of the words that the glossary of `code` has."""
+    tokens = segment(text, glossary_of(code))
+    unknown = sum(len(_words(token.source)) for token in tokens if token.kind is Kind.UNKNOWN)
+    return 1 - unknown / max(1, len(_words(text)))
 
 
 def _chances(text: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ MAX_TOKENS = 128  # of a phrase; prompts part phrases by commas, so few have mor
 MAX_PHRASES = 64  # of one call
 BATCH_SIZE = 8
 WAIT_S = 30.0  # for another prompt's turn; translation keeps all cores busy
+
+# Marian's tokenizers would normalize punctuation by it, of which phrases have none.
+SACREMOSES = "Recommended: pip install sacremoses"
 
 _NLLB_CODES: Mapping[str, str] = {
     "zh": "zho_Hans",
@@ -96,7 +100,9 @@ class ModelTranslator:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             if config.model_type not in _MODEL_TYPES:
                 raise ValueError(f"a {config.model_type} model is no Marian, M2M100 or NLLB model")
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", SACREMOSES)
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 folder, local_files_only=True, use_safetensors=only_safetensors
             )

@@ -52,23 +52,22 @@ def _by_words(phrase: str, glossary: Glossary) -> Iterator[Token]:
     normal = normalized(phrase, glossary.language)
     spans = list(word_spans(normal))
     words = [normal[start:end] for start, end in spans]
-    index = end = 0
+    index = known_end = 0
     while index < len(spans):
         length, entries = _longest(words[index : index + glossary.max_length], glossary)
-        start = spans[index][0]
-        yield from _other(phrase[end:start])
-        end = spans[index + length - 1][1]
-        if not entries:
-            yield Token(phrase[start:end], phrase[start:end], Kind.UNKNOWN)
-        yield from (Token(phrase[start:end], entry.english, entry.kind) for entry in entries)
+        start, end = spans[index][0], spans[index + length - 1][1]
         index += length
-    yield from _other(phrase[end:])
+        if entries:
+            yield from _unknown_in(phrase[known_end:start])
+            yield from (Token(phrase[start:end], entry.english, entry.kind) for entry in entries)
+            known_end = end
+    yield from _unknown_in(phrase[known_end:])
 
 
-def _other(text: str) -> Iterator[Token]:
-    """Numbers and signs between words."""
+def _unknown_in(text: str) -> Iterator[Token]:
+    """What stands between known words, numbers and signs included, as it is written."""
     if text.strip():
-        yield Token(text.strip(), text.strip(), Kind.UNKNOWN)
+        yield _unknown(text.strip())
 
 
 def _longest(words: Sequence[str], glossary: Glossary) -> tuple[int, tuple[Entry, ...]]:

@@ -83,7 +83,9 @@ def translated(cases: Sequence[Case]) -> list[Row]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The summary and a table for each language."""
-    return "\n".join([*_summary(rows), "", *(line for code in NAMES for line in _table(rows, code))])
+    return "\n".join(
+        [*_summary(rows), "", *(line for code in NAMES for line in _table(rows, code))]
+    )
 
 
 def _summary(rows: Sequence[Row]) -> Iterator[str]:
