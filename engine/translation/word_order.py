@@ -177,15 +177,14 @@ class _NounFirst:
 
     def _is_of(self, token: Token) -> bool:
         """Whether what follows `token` describes the noun before it."""
-        head = self._head_from(self._index + 1)
-        return (token.kind is Kind.OF and head in NOUNS) or (
-            token.kind is Kind.MATERIAL and head is Kind.MODIFIER
-        )
+        described_by = self._index + 1
+        if token.kind is Kind.MATERIAL:
+            while self._kind_at(described_by) is Kind.ADJECTIVE:
+                described_by += 1
+            return self._kind_at(described_by) is Kind.MODIFIER
+        return token.kind is Kind.OF and self._kind_at(described_by) in NOUNS | {Kind.ADJECTIVE}
 
-    def _head_from(self, index: int) -> Kind | None:
-        """The kind of what follows the adjectives at `index`."""
-        while index < len(self._tokens) and self._tokens[index].kind is Kind.ADJECTIVE:
-            index += 1
+    def _kind_at(self, index: int) -> Kind | None:
         return self._tokens[index].kind if index < len(self._tokens) else None
 
     def _kinds(self, count: int) -> list[Kind]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from scripts.evaluate_translation.table import markdown, read_cases, translated
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "translation.md"
-HEADING = "## What comes out\n\n"
+MARK = "<!-- written by python -m scripts.evaluate_translation -->\n\n"
 
 
 def with_tables(page: str) -> str:
-    """The page with fresh tables below its last heading."""
-    text, _, _ = page.partition(HEADING)
-    return f"{text}{HEADING}{markdown(translated(read_cases()))}"
+    """The page with fresh tables below the mark."""
+    text, _, _ = page.partition(MARK)
+    return f"{text}{MARK}{markdown(translated(read_cases()))}"
 
 
 def main() -> None:

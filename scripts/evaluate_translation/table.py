@@ -33,11 +33,13 @@ class Case:
     """A prompt and what it means.
 
     Attributes:
+        is_held_out: written after the glossary, which was not extended with it in view.
         code: of its language.
         prompt: as a customer writes it.
         meaning: English words that must be in the translation; of each, one of several spellings.
     """
 
+    is_held_out: bool
     code: str
     prompt: str
     meaning: tuple[tuple[str, ...], ...]
@@ -67,6 +69,7 @@ def read_cases() -> list[Case]:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [
             Case(
+                row["set"] == "held out",
                 row["language"],
                 row["prompt"],
                 tuple(tuple(words.split("/")) for words in row["meaning"].split(", ")),
@@ -89,14 +92,20 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _summary(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| Language | Prompts | With all words meant | Words meant | Found |"
-    yield "|---|---|---|---|---|"
-    for code, name in NAMES.items():
-        own = [row for row in rows if row.case.code == code]
-        words = sum(len(row.case.meaning) for row in own)
-        found = words - sum(len(row.missing) for row in own)
-        whole = sum(not row.missing for row in own)
-        yield f"| {name} | {len(own)} | {whole} | {words} | {found} |"
+    yield "| Language | Prompts | Whole | Words | Held out | Whole | Words |"
+    yield "|---|---|---|---|---|---|---|"
+    for code, name in [*NAMES.items(), ("", "All")]:
+        own = [row for row in rows if code in ("", row.case.code)]
+        revised = _counts([row for row in own if not row.case.is_held_out])
+        held_out = _counts([row for row in own if row.case.is_held_out])
+        yield f"| {name} | {revised} | {held_out} |"
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    words = sum(len(row.case.meaning) for row in rows)
+    found = words - sum(len(row.missing) for row in rows)
+    whole = sum(not row.missing for row in rows)
+    return f"{len(rows)} | {whole} | {found} of {words}"
 
 
 def _table(rows: Sequence[Row], code: str) -> Iterator[str]:
@@ -107,5 +116,6 @@ def _table(rows: Sequence[Row], code: str) -> Iterator[str]:
     for row in rows:
         if row.case.code == code:
             lacking = f" (lacks {', '.join(row.missing)})" if row.missing else ""
-            yield f"| {row.case.prompt} | {row.english}{lacking} |"
+            held_out = "*" if row.case.is_held_out else ""
+            yield f"| {row.case.prompt}{held_out} | {row.english}{lacking} |"
     yield ""
