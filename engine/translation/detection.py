@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -55,7 +56,7 @@ def latin_language(phrases: Sequence[str]) -> str:
     doubtful = [phrase for phrase in phrases if not all(map(_is_english_word, _words(phrase)))]
     if not doubtful:
         return ENGLISH
-    text = ", ".join(doubtful)[:_SAMPLE_CHARS]
+    text = unicodedata.normalize("NFC", ", ".join(doubtful)[:_SAMPLE_CHARS])
     words = _words(text)
     chances = _chances(text)
     likely = sorted(LATIN_CODES, key=lambda code: -chances[code])[:_CANDIDATES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ def segment(phrase: str, glossary: Glossary) -> list[Token]:
         phrase: without punctuation that parts phrases.
         glossary: of its language.
     """
+    phrase = unicodedata.normalize("NFC", phrase)  # as the glossary is; macOS sends letters apart
     if glossary.language.has_spaces:
         return list(_by_words(phrase, glossary))
     return _by_characters(phrase, glossary)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.prompts_used import FAILED_NOTE, TOO_LONG_NOTE, stored_prompts_used
 from api.protocol import GenerateBackgroundsRequest
+from engine.registry import load_registry
+from engine.translate import translator_for
+from engine.translation.glossary_translator import GlossaryTranslator
 from engine.translation.model_translator import ModelTranslator
 from engine.translation_model import TranslationModel
-from tests.api.bench import Bench
+from tests.api.bench import MODELS, Bench
 
 
 def used(bench: Bench, **changes: Any) -> tuple[list[str], list[str], str]:
@@ -67,6 +71,15 @@ def test_a_translator_that_fails_fails_no_task(
     assert used(bench, PositivePrompts=["蓝天"]) == (["蓝天"], [], FAILED_NOTE)
     assert str(empty.path) in caplog.text
     assert used(bench, PositivePrompts=["blue sky"]) == (["blue sky"], [], "")
+
+
+def test_the_model_of_models_yaml_takes_the_place_of_the_glossary(tmp_path: Path):
+    (tmp_path / "mt").mkdir()
+    file = tmp_path / "models.yaml"
+    file.write_text(MODELS)
+    assert isinstance(translator_for(load_registry(file).translation), GlossaryTranslator)
+    file.write_text(f"{MODELS}translation: {{path: mt}}\n")
+    assert isinstance(translator_for(load_registry(file).translation), ModelTranslator)
 
 
 def test_a_translation_beyond_the_limit_on_prompts_is_not_used(bench: Bench):

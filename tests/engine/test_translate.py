@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,11 @@ def test_the_prompts_of_a_job_tell_the_language_together():
 def test_japanese_without_kana_is_understood():
     assert english("紺色背景、木漏日") != "紺色背景、木漏日"
     assert english("砂浜、夕焼").startswith("beach, ")
+
+
+def test_letters_and_their_accents_may_come_apart():
+    for prompt in ("bầu trời xanh với mây trắng", "밤하늘", "forêt brumeuse"):
+        assert english(unicodedata.normalize("NFD", prompt)) == english(prompt) != prompt
 
 
 def test_nothing_gives_nothing():
