@@ -44,7 +44,8 @@ def latin_language(phrases: Sequence[str]) -> str:
     the detector alone errs on phrases of one or two words, and the glossary on words that several
     languages share. English wins a draw.
 
-    Phrases of English words alone tell nothing of the others.
+    Phrases of English words alone tell nothing of the others; where they are half or more, the
+    others must be known to the glossary word for word.
 
     Args:
         phrases: of one or more prompts of one author.
@@ -62,8 +63,8 @@ def latin_language(phrases: Sequence[str]) -> str:
     likely = sorted(LATIN_CODES, key=lambda code: -chances[code])[:_CANDIDATES]
     coverages = {code: _coverage(text, code) for code in likely}
     best = max(likely, key=lambda code: chances[code] + coverages[code])
-    if len(doubtful) < len(phrases) and coverages[best] == 0:
-        return ENGLISH  # a name in an English prompt
+    if 2 * len(doubtful) <= len(phrases) and coverages[best] < 1:
+        return ENGLISH  # Villa Rosa in an English prompt is a name
     english = chances[ENGLISH] + _english_coverage(words, best)
     return ENGLISH if english >= chances[best] + coverages[best] else best
 

@@ -54,6 +54,8 @@ def test_two_words_are_enough(phrase: str, code: str):
         "a red chair, a beach at sunset",
         "Swarovski crystals on a café terrace",
         "soft light, Zanotti, marble table",
+        "soft light, Villa Rosa, marble table",
+        "Playa del Carmen, turquoise water",
         "",
     ],
 )
