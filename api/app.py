@@ -26,6 +26,7 @@ from api.task_watch import TaskWatch
 from api.webhook_queue import WebhookQueue
 from backdrop import __version__
 from engine.registry import Registry
+from engine.translate import translator_for
 
 GATEWAY_FAULT = 130
 
@@ -61,6 +62,7 @@ def create_app(
         blobs=blobs,
         keys=keys,
         registry=registry,
+        translator=translator_for(registry.translation),
         urls=ResultUrls(secret, base_url(settings)),
         intake=Intake(settings),
         positions=positions,

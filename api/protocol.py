@@ -207,8 +207,8 @@ class GenerateBackgroundsRequest(WireModel):
     )
     TranslatePrompts: Bool = Field(
         True,
-        description="Translate prompts to English. Not available yet: accepted, without effect, "
-        "and the task's Note says so where it was asked for or a prompt is not English.",
+        description="Translate prompts of the documented languages to English; what is English, "
+        "brackets, weights and the models' own words stay. A task's detail shows the text used.",
     )
     BackgroundImage2Image: BackgroundImageParam | None = Field(
         None, description="Background reference; default none."

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import TASK_UNKNOWN
 from api.progress import TaskStage, num_steps
+from api.prompts_used import stored_prompts_used
 from api.protocol import SAMPLER_NAMES
 from api.tasks import TaskRecord, TaskStatus
 from engine.registry import MainModel
@@ -93,6 +94,13 @@ class TaskDetail(BaseModel):
     )
     StepsDone: int = Field(0, description="Of StepsTotal, in proportion to Progress; an addition.")
     StepsTotal: int = Field(0, description="Steps of all images together; an addition.")
+    PositivePromptsUsed: list[str] = Field(
+        default_factory=list,
+        description="What was painted from: PositivePrompts, translated; an addition.",
+    )
+    NegativePromptsUsed: list[str] = Field(
+        default_factory=list, description="Likewise of NegativePrompts; an addition."
+    )
 
     @classmethod
     def from_record(
@@ -108,6 +116,7 @@ class TaskDetail(BaseModel):
         status = _WIRE_STATUS[record.status]
         progress = 1.0 if status is WireStatus.FINISHED else record.progress
         steps = num_steps(record)
+        used = stored_prompts_used(record.params)
         return cls(
             TaskUID=record.uid,
             Action=record.action,
@@ -125,6 +134,8 @@ class TaskDetail(BaseModel):
             QueuePosition=queue_position,
             StepsDone=round(progress * steps),
             StepsTotal=steps,
+            PositivePromptsUsed=used.positive,
+            NegativePromptsUsed=used.negative,
         )
 
     @classmethod

@@ -17,6 +17,7 @@ from api.task_watch import TaskWatch
 from api.tasks import TaskStore
 from api.webhook_queue import WebhookQueue
 from engine.registry import Registry
+from engine.translate import Translator
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Service:
     blobs: BlobStore
     keys: KeyRing
     registry: Registry
+    translator: Translator
     urls: ResultUrls
     intake: Intake
     positions: QueuePositions

@@ -26,6 +26,8 @@ class Task:
         steps_done: of `steps_total`.
         steps_total: over all images.
         note: what had no effect.
+        prompts_used: what was painted from, translated where it was not English.
+        negative_prompts_used: likewise.
     """
 
     uid: str
@@ -42,6 +44,8 @@ class Task:
     steps_done: int = 0
     steps_total: int = 0
     note: str = ""
+    prompts_used: tuple[str, ...] = ()
+    negative_prompts_used: tuple[str, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -71,6 +75,8 @@ class Task:
             steps_done=detail.get("StepsDone", 0),
             steps_total=detail.get("StepsTotal", 0),
             note=detail.get("Note", ""),
+            prompts_used=tuple(detail.get("PositivePromptsUsed") or ()),
+            negative_prompts_used=tuple(detail.get("NegativePromptsUsed") or ()),
         )
 
 

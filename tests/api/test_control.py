@@ -88,7 +88,7 @@ def test_additions_stand_behind_the_documented_fields_of_a_detail(bench: Bench):
     documented = ["TaskUID", "Action", "Status", "ImgList", "Seed", "TxtList", "ConsumeApiPoint"]
     documented += ["ErrorCode", "ErrorMassage"]
     additions = ["SeedList", "ErrorMessage", "Progress", "Note", "Stage", "QueuePosition"]
-    additions += ["StepsDone", "StepsTotal"]
+    additions += ["StepsDone", "StepsTotal", "PositivePromptsUsed", "NegativePromptsUsed"]
     assert [name for name in detail if name not in additions] == documented
     assert [name for name in detail if name not in documented] == additions
 

@@ -41,6 +41,8 @@ def test_states_appear_as_the_wires_four(status: TaskStatus, code: int, wire: st
         "QueuePosition": 0,
         "StepsDone": 0,
         "StepsTotal": 0,
+        "PositivePromptsUsed": [],
+        "NegativePromptsUsed": [],
     }
 
 
