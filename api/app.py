@@ -9,10 +9,14 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from api.blobs import BlobStore
-from api.errors import QueueFull, ServiceUnavailable, StoreUnavailable
+from api.errors import GATEWAY_FAULT, QueueFull, ServiceUnavailable, StoreUnavailable
+from api.instruments.api import ApiInstruments
+from api.instruments.context import current_call
+from api.instruments.http import InstrumentedApp
 from api.intake import Intake
 from api.keys import KeyRing
 from api.openapi import docs_page, openapi_of
+from api.readiness import Readiness
 from api.responses import Response as WireResponse
 from api.result_urls import ResultUrls, base_url
 from api.routes import router
@@ -21,8 +25,6 @@ from api.settings import Settings
 from api.store import SqlTaskStore
 from backdrop import __version__
 from engine.registry import Registry
-
-GATEWAY_FAULT = 130
 
 
 def create_app(
@@ -56,7 +58,11 @@ def create_app(
         registry=registry,
         urls=ResultUrls(store.secret(), base_url(settings)),
         intake=Intake(settings),
+        readiness=Readiness(settings, store, blobs),
     )
+    instruments = ApiInstruments(settings, store.database)
+    app.state.instruments = instruments
+    app.add_middleware(InstrumentedApp, metrics=instruments.http, traces=instruments.traces)
     app.include_router(router)
     if settings.docs:
         _serve_docs(app)
@@ -98,6 +104,7 @@ def _crashed(_request: Request, _exc: Exception) -> Response:
 def _error(
     error: WireResponse, status_code: int, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
+    current_call().ret_code = error.RetCode
     return JSONResponse(
         error.model_dump(mode="json", exclude_none=True), status_code, headers=headers
     )

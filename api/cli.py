@@ -18,6 +18,9 @@ from api import models_command
 from api.devices import find_devices
 from api.errors import ApiError, TaskStoreError
 from api.generate import job_from_files, write_images
+from api.instruments.logs import set_up_logging
+from api.instruments.top import show_top
+from api.instruments.worker_endpoint import own_metrics
 from api.keys import KeyRing
 from api.models_pull import PullFailed
 from api.process import set_library_environment
@@ -104,8 +107,23 @@ def worker(data_dir: DataDir = None, models: Models = None, device: Device = Non
     """Run the worker of one device, in this process."""
     settings = _settings(data_dir=data_dir, models=models)
     load_registry(settings.models)
-    with _naming_what_failed(settings):
+    set_up_logging("supervisor", settings.log_format)
+    with _naming_what_failed(settings), own_metrics(settings):
         run_supervisor(settings, device or _devices(settings)[0])
+
+
+@app.command()
+def top(
+    data_dir: DataDir = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a second, or with --once just one.")
+    ] = False,
+) -> None:
+    """Watch the queue, the workers, their tasks, and what failed last."""
+    settings = _settings(data_dir=data_dir)
+    with _naming_what_failed(settings):
+        show_top(settings, once=once, as_json=json)
 
 
 @app.command()
@@ -230,6 +248,7 @@ def add_key(
 
 
 def _serve(settings: Settings, devices: Sequence[str]) -> None:
+    set_up_logging("api", settings.log_format)
     with _naming_what_failed(settings):
         run_server(settings, devices=devices, say=typer.echo)
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import torch
 
+from api.engine_reports import EngineReports
 from api.errors import TASK_GENERATION_FAILED
 from api.incoming import Incoming
 from api.messages import Cancel, Start, TaskEnded
@@ -71,6 +72,7 @@ class ComputeLoop:
             ended=self._outgoing.end,
             wake=engine.wake,
         )
+        self._reports = EngineReports(engine, self._outgoing.count)
         self._outgoing.ready(start.device)
 
     def run(self) -> NoReturn:
@@ -83,7 +85,7 @@ class ComputeLoop:
             # comes in between ends the wait at once.
             for item in self._incoming.take():
                 self._do(item)
-            self._engine.wait()
+            self._engine.wait(self._reports.tell_if_due())
 
     def _fail(self, exc: BaseException) -> None:
         self._incoming.fail(exc)

@@ -22,6 +22,7 @@
 from __future__ import annotations
 
 RETRY_AFTER_S = 5
+GATEWAY_FAULT = 130  # RetCode of a crash
 
 
 class ApiError(Exception):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.counts import DeviceState, EngineCounts
+
 DENOISING = "denoising"
 FINISHING = "finishing"  # what is left of the task does not need the step loop
 
@@ -98,5 +100,16 @@ class TaskEnded:
     error_text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What the child's engine has counted since it was made, and how its device stands.
+
+    Sent about once a second while the counts change.
+    """
+
+    counts: EngineCounts
+    state: DeviceState
+
+
 ToChild = Start | Add | Cancel
-ToSupervisor = Ready | Progress | ImageBytes | TaskEnded
+ToSupervisor = Ready | Progress | ImageBytes | TaskEnded | EngineReport

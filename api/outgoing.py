@@ -12,10 +12,12 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED
+from api.instruments.context import about_task
 from api.media import encode_png
 from api.messages import (
     DENOISING,
     FINISHING,
+    EngineReport,
     ImageBytes,
     Progress,
     Ready,
@@ -58,7 +60,7 @@ class _Task:
     next_report_at: float = 0.0
 
 
-_Item: TypeAlias = "Ready | _Begun | Sequence[Event] | TaskEnded"
+_Item: TypeAlias = "Ready | _Begun | Sequence[Event] | TaskEnded | EngineReport"
 
 
 class Outgoing:
@@ -110,6 +112,10 @@ class Outgoing:
         """A task ended without a word of the engine."""
         self._items.put(ended)
 
+    def count(self, report: EngineReport) -> None:
+        """The engine's numbers."""
+        self._items.put(report)
+
     def _run(self) -> None:
         try:
             while True:
@@ -119,7 +125,7 @@ class Outgoing:
 
     def _send_item(self, item: _Item) -> None:
         match item:
-            case Ready():
+            case Ready() | EngineReport():
                 self._send(item)
             case _Begun(uid, num_images):
                 self._tasks[uid] = _Task(num_images)
@@ -129,7 +135,8 @@ class Outgoing:
                 self._send(item)
             case _:
                 for event in item:
-                    self._send_event(event)
+                    with about_task(event.job_id):
+                        self._send_event(event)
 
     def _send_event(self, event: Event) -> None:
         uid = event.job_id

@@ -77,16 +77,21 @@ class Publisher:
         self._blobs.put(output.blob_key, image.png)
         task.outputs.append(output)
 
-    def store_ending(self, task: RunningTask, ending: Ending) -> None:
-        """Tell the store how the task ended; images that are not published are deleted."""
+    def store_ending(self, task: RunningTask, ending: Ending) -> TaskStatus | None:
+        """Tell the store how the task ended; images that are not published are deleted.
+
+        Returns:
+            The status now; None where the lease was lost and the store took nothing.
+        """
         try:
-            published = self._move(task, ending)
+            status, published = self._move(task, ending)
         except LeaseLost:
             logger.warning("task %s: lost to another worker, result dropped", task.uid)
             self.drop_images(task)
-        else:
-            if not published:
-                self._delete(output.blob_key for output in task.outputs)
+            return None
+        if not published:
+            self._delete(output.blob_key for output in task.outputs)
+        return status
 
     def drop_images(self, task: RunningTask) -> None:
         """Delete the images of a lost lease.
@@ -96,13 +101,20 @@ class Publisher:
         keys = {output.blob_key for output in task.outputs}
         self._delete(keys - _published(self._store.get(task.uid)))
 
-    def sweep(self) -> None:
-        """Requeue or end what dead workers left, and delete the images of their attempts."""
+    def sweep(self) -> list[TaskRecord]:
+        """Requeue or end what dead workers left, and delete the images of their attempts.
+
+        Returns:
+            The tasks as they are now.
+        """
+        swept = []
         for uid in self._store.sweep():
             record = self._store.get(uid)
             logger.warning("task %s: swept, now %s", uid, record.status if record else "forgotten")
             if record is not None:
                 self._delete(_dead_keys(record))
+                swept.append(record)
+        return swept
 
     def purge(self, *, limit: int) -> int:
         """Delete images past their time; how many tasks that touched, at most `limit`."""
@@ -111,29 +123,29 @@ class Publisher:
             self._delete(task.blob_keys)
         return len(purged)
 
-    def _move(self, task: RunningTask, ending: Ending) -> bool:
-        """Make the state change; whether the task's images are published now."""
+    def _move(self, task: RunningTask, ending: Ending) -> tuple[TaskStatus, bool]:
+        """Make the state change; the new status, and whether the task's images are published."""
         uid, lease = task.uid, task.lease
         match ending:
             case GiveBack(crashed, delay_s):
                 status = self._store.release(lease, crashed=crashed, delay_s=delay_s)
                 logger.info("task %s: given back, now %s", uid, status)
-                return False
+                return status, False
             case TaskEnded(error_code=code) if code == TASK_CANCELED:
                 self._store.end_canceled(lease)
                 logger.info("task %s: canceled", uid)
-                return False
+                return TaskStatus.CANCELED, False
             case TaskEnded(error_code=0) if len(task.outputs) == task.record.num_images:
                 self._store.finish(lease, task.outputs)
                 logger.info("task %s: finished", uid)
-                return True
+                return TaskStatus.SUCCEEDED, True
         code, text = ending.error_code, ending.error_text
         if code == 0:  # a success that is not there
             code = TASK_GENERATION_FAILED
             text = f"only {len(task.outputs)} of {task.record.num_images} images were made"
         self._store.fail(lease, error_code=code, error_text=text, outputs=task.outputs)
         logger.warning("task %s: failed (%d): %s", uid, code, text)
-        return True
+        return TaskStatus.FAILED, True
 
     def _delete(self, blob_keys: Iterable[str]) -> None:
         try:

@@ -23,6 +23,7 @@ from api.errors import (
     UnknownAction,
     UnknownUser,
 )
+from api.instruments.context import current_call
 from api.protocol import Envelope
 from api.rawjson import JsonValue, parse_object, plain
 from api.responses import Response as WireResponse
@@ -61,6 +62,7 @@ def answer(service: Service, body: bytes | bytearray) -> Response:
     params: Mapping[str, JsonValue] = {}
     try:
         params = parse_object(body)
+        _note(params)
         return _json(perform(service, params), params)
     except ApiError as exc:
         return _refusal(exc, params)
@@ -70,6 +72,13 @@ def answer(service: Service, body: bytes | bytearray) -> Response:
     except MemoryError:
         logger.exception("not enough memory for a request")
         return _refusal(QueueFull(), params)
+
+
+def _note(params: Mapping[str, JsonValue]) -> None:
+    call = current_call()
+    action, request_uuid = params.get("Action"), params.get("request_uuid")
+    call.action = action if isinstance(action, str) else ""
+    call.request_uuid = request_uuid if isinstance(request_uuid, str) else ""
 
 
 def perform(service: Service, params: Mapping[str, JsonValue]) -> WireResponse:
@@ -129,6 +138,7 @@ def _json(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """`response` with the request's Action and request_uuid."""
+    current_call().ret_code = response.RetCode
     echoed = {name: params.get(name) for name in ("Action", "request_uuid")}
     texts = {name: value for name, value in echoed.items() if isinstance(value, str)}
     content = response.model_dump(mode="json", exclude_none=True)
@@ -181,19 +191,14 @@ def _output(service: Service, uid: str, image_index: int) -> TaskOutput | None:
 
 
 @router.get("/healthz", tags=["probes"])
-def healthz() -> dict[str, Any]:
+@router.get("/livez", tags=["probes"])
+def livez() -> dict[str, Any]:
     """Whether the process answers."""
     return {"alive": True}
 
 
 @router.get("/readyz", tags=["probes"], responses={503: {"description": "Not ready."}})
 def readyz(service: TheService) -> JSONResponse:
-    """Whether tasks are accepted: the store answers and the disk has room."""
-    try:
-        queued: int | None = service.store.depth()
-    except StoreUnavailable:
-        queued = None
-    room = service.has_room()
-    ready = queued is not None and room
-    content = {"ready": ready, "store": queued is not None, "disk": room, "queued": queued}
-    return JSONResponse(content, status_code=200 if ready else 503)
+    """Whether new tasks are taken and run, and of each part whether it is fit."""
+    content = service.readiness.look()
+    return JSONResponse(content, status_code=200 if content["ready"] else 503)

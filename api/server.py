@@ -16,7 +16,10 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.blobs import open_blobs
 from api.fleet import Fleet
+from api.instruments.api import ApiInstruments
+from api.instruments.endpoint import metrics_endpoint
 from api.keys import KeyRing
+from api.readiness import Readiness
 from api.result_urls import bound_url
 from api.settings import Settings
 from api.store import open_store
@@ -53,6 +56,13 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         stack.callback(store.close)
         keys = KeyRing(store.database, settings.keys)
         app = create_app(settings, store, open_blobs(settings), keys, registry)
+        instruments: ApiInstruments = app.state.instruments
+        stack.callback(instruments.close)
+        stack.enter_context(
+            metrics_endpoint(instruments.registry, settings.metrics_host, settings.metrics_port)
+        )
+        readiness: Readiness = app.state.service.readiness
+        readiness.runs_workers = bool(devices)
         stopping = stack.enter_context(stop_signals())
         http = stack.enter_context(http_server(app, listener))
         say(bound_url(settings))
@@ -62,6 +72,7 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
             say(f"model {name!r} cannot be used: {trouble}")
         fleet = Fleet(settings, devices)
         stack.callback(fleet.stop)
+        stack.callback(readiness.drain)  # comes first
         while not stopping():
             if not http.is_alive():
                 raise RuntimeError("the HTTP server ended by itself; its log says why")

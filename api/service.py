@@ -9,6 +9,7 @@ from api.blobs import BlobStore
 from api.intake import Intake
 from api.keys import KeyRing
 from api.process import num_cores
+from api.readiness import Readiness
 from api.result_urls import ResultUrls
 from api.settings import Settings
 from api.tasks import TaskStore
@@ -31,11 +32,7 @@ class Service:
     registry: Registry
     urls: ResultUrls
     intake: Intake
+    readiness: Readiness
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
     )
-
-    def has_room(self) -> bool:
-        """Whether free disk space is above the floor for new tasks."""
-        free_bytes = self.blobs.free_bytes()
-        return free_bytes is None or free_bytes >= self.settings.min_free_disk_bytes

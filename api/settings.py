@@ -16,6 +16,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from api.process import is_installed
+
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
 PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "models.yaml"
@@ -118,6 +120,25 @@ class Settings(BaseSettings):
     points_per_megapixel_step: float = Field(
         1.0, ge=0, description="Base price of a million pixels, a step, an image, in points."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="json writes one object a line, with request_uuid and task_uid."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the Prometheus page /metrics, 0 for a free one; unset serves none.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of the page; it is open to whoever can reach it.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Base URL of an OpenTelemetry collector that gets a trace of every task; needs "
+        "the extra otel. Unset: no traces.",
+    )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 
     @field_validator("keys", "devices", mode="before")
@@ -132,6 +153,13 @@ class Settings(BaseSettings):
             public, colon, private = pair.get_secret_value().partition(":")
             if not (public and colon and private):
                 raise ValueError("a key is written PUBLIC:PRIVATE, both not empty")
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _can_be_sent(cls, value: str | None) -> str | None:
+        if value is not None and not is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("needs the extra otel: pip install 'backdrop[otel]'")
         return value
 
     @field_validator("max_bodies_in_flight_bytes")

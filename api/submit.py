@@ -18,6 +18,7 @@ from api.errors import (
     QueueFull,
     ServiceUnavailable,
 )
+from api.instruments.context import current_call
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
 from api.protocol import GenerateBackgroundsRequest
 from api.service import Service
@@ -77,6 +78,8 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
     )
     with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
         service.store.put(task)
+    current_call().task_uid = uid
+    logger.info("task %s: accepted", uid)
     return uid
 
 
@@ -163,7 +166,7 @@ def _plan(
 def _require_room(service: Service) -> None:
     if service.store.depth() >= service.settings.max_queued_tasks:
         raise QueueFull("The queue is full, try again later")
-    if not service.has_room():
+    if not service.readiness.has_room():
         raise QueueFull(DISK_FULL)
 
 

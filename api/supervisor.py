@@ -23,6 +23,10 @@ from api.blobs import BlobError, BlobStore, DiskFull, open_blobs
 from api.child import COMPUTE_COMMAND, ChildProcess, Children, Gone, Inbox
 from api.chore import Chore
 from api.errors import TASK_IMAGE_UNDECODABLE, StoreUnavailable
+from api.instruments.context import about_task
+from api.instruments.logs import set_up_logging
+from api.instruments.worker import PERIOD_S as REPORT_PERIOD_S
+from api.instruments.worker import WorkerInstruments
 from api.messages import (
     FINISHING,
     Add,
@@ -85,9 +89,10 @@ class Supervisor:
         # New for every start: a name that lived on would renew the leases of its dead bearer.
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._publisher = Publisher(store, blobs)
+        self._instruments = WorkerInstruments(settings, worker=self.owner, device=device)
         self._inbox: Inbox = queue.SimpleQueue()
         self._children = Children(
-            child_command,
+            [*child_command, "--log-format", settings.log_format],
             self._inbox,
             Start(
                 models_file=settings.models.absolute(),
@@ -116,7 +121,8 @@ class Supervisor:
         self._chores = [
             Chore(self._store_endings, 0.0, retry_s=RETRY_S),
             self._beating,
-            Chore(self._publisher.sweep, settings.lease_s / 2, retry_s=RETRY_S),
+            Chore(self._sweep, settings.lease_s / 2, retry_s=RETRY_S),
+            Chore(self._report, REPORT_PERIOD_S, retry_s=RETRY_S),
             Chore(self._purge, PURGE_PERIOD_S, retry_s=RETRY_S),
         ]
 
@@ -163,7 +169,8 @@ class Supervisor:
             self._look_at = time.monotonic() + RETRY_S
             return
         for record in records:
-            self._start(record)
+            with about_task(record.uid):
+                self._start(record)
         self._look_at = time.monotonic() + (BUSY_DELAY_S if records else POLL_S)
 
     def _wait_s(self) -> float:
@@ -199,6 +206,7 @@ class Supervisor:
     def _start(self, record: TaskRecord) -> None:
         """Hand a claimed task to the child."""
         task = RunningTask(record, Lease(record.uid, self.owner, record.token))
+        self._instruments.claimed(record)
         try:
             reference = record.inputs.get("reference")
             message = Add(
@@ -215,6 +223,7 @@ class Supervisor:
         else:
             self._tasks[record.uid] = task
             self._children.send(message)
+            self._instruments.started(record)
             logger.info("task %s: start %d of %d", task.uid, record.attempts, record.max_attempts)
 
     # --- messages ---
@@ -228,7 +237,8 @@ class Supervisor:
                     case frozenset():
                         self._hear(item)
                     case (child, message):
-                        self._handle(child, message)
+                        with about_task(getattr(message, "uid", "")):
+                            self._handle(child, message)
                 item = self._inbox.get_nowait()
 
     def _hear(self, news: frozenset[News]) -> None:
@@ -239,6 +249,8 @@ class Supervisor:
             self._beating.hurry()
 
     def _handle(self, child: ChildProcess, message: ToSupervisor | Gone) -> None:
+        if not isinstance(message, Gone):
+            self._instruments.heard(message)
         match message:
             case Gone():
                 if self._children.remove(child):
@@ -258,8 +270,10 @@ class Supervisor:
                     self._endings.append((self._tasks.pop(uid), message))
 
     def _tasks_crashed(self) -> None:
+        self._instruments.child_gone()
         for uid in self._tasks:
-            logger.error("task %s: its compute child is gone", uid)
+            with about_task(uid):
+                logger.error("task %s: its compute child is gone", uid)
         self._endings += [(task, GiveBack(crashed=True)) for task in self._tasks.values()]
         self._tasks.clear()
         self._dropped.clear()
@@ -300,7 +314,10 @@ class Supervisor:
     def _store_endings(self) -> None:
         """Publish what ended; what the store does not take now is tried again."""
         while self._endings:
-            self._publisher.store_ending(*self._endings[0])
+            task, ending = self._endings[0]
+            with about_task(task.uid):
+                status = self._publisher.store_ending(task, ending)
+            self._instruments.ended(task, status)
             del self._endings[0]
 
     def _beat(self) -> None:
@@ -320,6 +337,12 @@ class Supervisor:
             # Refused, since the lease is lost, and so its images are deleted; tried again if not.
             self._endings.append((task, GiveBack(crashed=True)))
 
+    def _sweep(self) -> None:
+        self._instruments.swept(self._publisher.sweep())
+
+    def _report(self) -> None:
+        self._instruments.report(self._tasks.values(), is_ready=self._children.is_ready)
+
     def _purge(self) -> None:
         while self._publisher.purge(limit=PURGE_LIMIT) == PURGE_LIMIT:
             self._beat()
@@ -333,6 +356,8 @@ class Supervisor:
             self._store_endings()
         except StoreUnavailable:
             logger.exception("%d tasks come back when their leases are over", len(self._endings))
+        finally:
+            self._instruments.close()
 
 
 def run_supervisor(settings: Settings, device: str) -> None:
@@ -369,10 +394,8 @@ def main() -> None:
     parser.add_argument("--parent-pid", type=int, required=True, help="whose death ends it")
     arguments = parser.parse_args()
     die_with_parent(signal.SIGTERM, arguments.parent_pid)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s"
-    )
     settings = Settings.model_validate_json(sys.stdin.buffer.read())
+    set_up_logging("supervisor", settings.log_format)
     run_supervisor(settings, arguments.device)
 
 

@@ -39,6 +39,11 @@ class _Tier:
             self._checkpoints.move_to_end(name)
         return self._checkpoints.get(name)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all, sorted."""
+        return tuple(sorted(self._checkpoints))
+
     def put(self, checkpoint: LoadedModel) -> None:
         self._checkpoints[checkpoint.name] = checkpoint
 
@@ -156,6 +161,11 @@ class ModelCache:
     def loaded(self, model: MainModel) -> LoadedModel | None:
         """The checkpoint of `model` if it is on the device; changes nothing."""
         return self._device.get(model.name)
+
+    @property
+    def loaded_names(self) -> tuple[str, ...]:
+        """Names of the models on the device, sorted."""
+        return self._device.names
 
     def is_loading(self, model: MainModel) -> bool:
         """Whether `model` is being loaded right now, its place on the device taken."""
