@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from api.blobs import BlobError, BlobStore, output_key
 from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED, LeaseLost
+from api.instruments.context import about_task
 from api.messages import ImageBytes, TaskEnded
 from api.tasks import Lease, TaskOutput, TaskRecord, TaskStatus, TaskStore
 
@@ -83,15 +84,16 @@ class Publisher:
         Returns:
             The status now; None where the lease was lost and the store took nothing.
         """
-        try:
-            status, published = self._move(task, ending)
-        except LeaseLost:
-            logger.warning("task %s: lost to another worker, result dropped", task.uid)
-            self.drop_images(task)
-            return None
-        if not published:
-            self._delete(output.blob_key for output in task.outputs)
-        return status
+        with about_task(task.uid):
+            try:
+                status, published = self._move(task, ending)
+            except LeaseLost:
+                logger.warning("task %s: lost to another worker, result dropped", task.uid)
+                self.drop_images(task)
+                return None
+            if not published:
+                self._delete(output.blob_key for output in task.outputs)
+            return status
 
     def drop_images(self, task: RunningTask) -> None:
         """Delete the images of a lost lease.

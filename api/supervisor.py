@@ -23,10 +23,8 @@ from api.blobs import BlobError, BlobStore, DiskFull, open_blobs
 from api.child import COMPUTE_COMMAND, ChildProcess, Children, Gone, Inbox
 from api.chore import Chore
 from api.errors import TASK_IMAGE_UNDECODABLE, StoreUnavailable
-from api.instruments.context import about_task
 from api.instruments.logs import set_up_logging
-from api.instruments.worker import PERIOD_S as REPORT_PERIOD_S
-from api.instruments.worker import WorkerInstruments
+from api.instruments.worker import REPORT_PERIOD_S, WorkerInstruments
 from api.messages import (
     FINISHING,
     Add,
@@ -169,7 +167,7 @@ class Supervisor:
             self._look_at = time.monotonic() + RETRY_S
             return
         for record in records:
-            with about_task(record.uid):
+            with self._instruments.starting(record):
                 self._start(record)
         self._look_at = time.monotonic() + (BUSY_DELAY_S if records else POLL_S)
 
@@ -206,7 +204,6 @@ class Supervisor:
     def _start(self, record: TaskRecord) -> None:
         """Hand a claimed task to the child."""
         task = RunningTask(record, Lease(record.uid, self.owner, record.token))
-        self._instruments.claimed(record)
         try:
             reference = record.inputs.get("reference")
             message = Add(
@@ -237,7 +234,7 @@ class Supervisor:
                     case frozenset():
                         self._hear(item)
                     case (child, message):
-                        with about_task(getattr(message, "uid", "")):
+                        with self._instruments.hearing(message):
                             self._handle(child, message)
                 item = self._inbox.get_nowait()
 
@@ -249,8 +246,6 @@ class Supervisor:
             self._beating.hurry()
 
     def _handle(self, child: ChildProcess, message: ToSupervisor | Gone) -> None:
-        if not isinstance(message, Gone):
-            self._instruments.heard(message)
         match message:
             case Gone():
                 if self._children.remove(child):
@@ -272,8 +267,7 @@ class Supervisor:
     def _tasks_crashed(self) -> None:
         self._instruments.child_gone()
         for uid in self._tasks:
-            with about_task(uid):
-                logger.error("task %s: its compute child is gone", uid)
+            logger.error("task %s: its compute child is gone", uid)
         self._endings += [(task, GiveBack(crashed=True)) for task in self._tasks.values()]
         self._tasks.clear()
         self._dropped.clear()
@@ -314,10 +308,8 @@ class Supervisor:
     def _store_endings(self) -> None:
         """Publish what ended; what the store does not take now is tried again."""
         while self._endings:
-            task, ending = self._endings[0]
-            with about_task(task.uid):
-                status = self._publisher.store_ending(task, ending)
-            self._instruments.ended(task, status)
+            status = self._publisher.store_ending(*self._endings[0])
+            self._instruments.ended(self._endings[0][0], status)
             del self._endings[0]
 
     def _beat(self) -> None:

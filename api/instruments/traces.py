@@ -1,8 +1,8 @@
 """One OpenTelemetry trace a task: submit, queue, claim, prepare, steps, finish, publish.
 
 Trace and root span take their ids from the TaskUID, so that every process that has to do with a
-task adds to the same trace, and nothing need be stored or sent along. Nothing of OpenTelemetry is
-imported unless `otlp_endpoint` is set.
+task adds to the same trace, and nothing need be stored or sent along. OpenTelemetry's SDK is imported
+only where `otlp_endpoint` is set.
 """
 
 from __future__ import annotations

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from api.child import Gone
+from api.instruments.context import about_task
 from api.instruments.snapshot import (
     SnapshotFile,
     TaskState,
@@ -22,7 +25,7 @@ from api.settings import Settings
 from api.tasks import TaskRecord, TaskStatus
 from engine.counts import DeviceState, EngineCounts
 
-PERIOD_S = 1.0
+REPORT_PERIOD_S = 1.0
 _RATE_PERIODS = 5
 
 
@@ -45,10 +48,21 @@ class WorkerInstruments:
         self._file = SnapshotFile(snapshots_folder(settings.data_dir), worker)
         self._traces: TaskTraces | None = open_traces(settings, "backdrop-worker")
 
-    def claimed(self, record: TaskRecord) -> None:
-        """A task is this worker's."""
+    @contextmanager
+    def starting(self, record: TaskRecord) -> Iterator[None]:
+        """A task is this worker's; within it, it is made ready and handed to the child."""
         if self._traces is not None:
             self._traces.claimed(record)
+        with about_task(record.uid):
+            yield
+
+    @contextmanager
+    def hearing(self, message: ToSupervisor | Gone) -> Iterator[None]:
+        """A child said something, which is dealt with within it."""
+        if not isinstance(message, Gone):
+            self.heard(message)
+        with about_task(getattr(message, "uid", "")):
+            yield
 
     def started(self, record: TaskRecord) -> None:
         """It is handed to the child."""
@@ -58,7 +72,7 @@ class WorkerInstruments:
             self._traces.started(record.uid)
 
     def heard(self, message: ToSupervisor) -> None:
-        """The child at work said something."""
+        """The child at work said this."""
         match message:
             case EngineReport(counts, state):
                 self._engine, self._state = counts, state
