@@ -8,7 +8,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from api.blobs import BlobError, BlobStore
 from api.errors import TaskStoreError
@@ -108,9 +107,17 @@ class Readiness:
     def _has_worker(self) -> bool:
         workers = read_snapshots(snapshots_folder(self._settings.data_dir))
         return any(
-            each.is_ready and each.parent_pid == os.getpid() and Path(f"/proc/{each.pid}").exists()
+            each.is_ready and each.parent_pid == os.getpid() and _lives(each.pid)
             for each in workers
         )
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _works(name: str, work: Callable[[], object]) -> bool:

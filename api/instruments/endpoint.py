@@ -23,7 +23,10 @@ def metrics_endpoint(registry: CollectorRegistry, host: str, port: int | None) -
     if port is None:
         yield ""
         return
-    server, thread = start_http_server(port, host, registry)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, f"metrics_host {host}, metrics_port {port}") from exc
     url = f"http://{host}:{server.server_port}/metrics"
     logger.info("metrics at %s", url)
     try:

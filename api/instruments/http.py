@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -12,6 +13,8 @@ from api.errors import GATEWAY_FAULT
 from api.instruments import metrics as m
 from api.instruments.context import Call, in_call
 from api.instruments.traces import TaskTraces
+
+logger = logging.getLogger(__name__)
 
 OTHER = "other"  # whatever callers make up must not become a series each
 RESULT_IMAGE = "result image"
@@ -79,8 +82,9 @@ class InstrumentedApp:
         with in_call() as call:
             try:
                 await self._app(scope, receive, noting)
-            except Exception:  # answered further out
+            except Exception as exc:  # answered, and its traceback logged, further out
                 call.ret_code = GATEWAY_FAULT
+                logger.error("a request crashed: %s", type(exc).__name__)
                 raise
             finally:
                 action = kind or _action(call)

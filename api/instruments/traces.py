@@ -92,19 +92,28 @@ class TaskTraces:
         run = self._runs.pop(record.uid, None)
         if run is None:
             return
-        now, attributes = time.time_ns(), _attributes(record)
+        now = time.time_ns()
         ends = [begun for _, begun in run.phases[1:]] + [now]
         for (name, begun), end in zip(run.phases, ends, strict=True):
-            self._spans.add(record.uid, name, begun, end, attributes)
-        if status is not None and status.is_final:
-            ending = {**attributes, "backdrop.status": status.value}
-            failed = status is TaskStatus.FAILED
-            created_ns = min(_ns(record.created_at), now)
-            self._spans.add_root(record.uid, created_ns, now, ending, failed=failed)
+            self._spans.add(record.uid, name, begun, end, _attributes(record))
+        if status is not None:
+            self._end(record, status, now)
+
+    def swept(self, record: TaskRecord) -> None:
+        """What another worker left, or none took, has this status now."""
+        self._end(record, record.status, time.time_ns())
 
     def close(self) -> None:
         """Send what is not sent yet."""
         self._spans.close()
+
+    def _end(self, record: TaskRecord, status: TaskStatus, now: int) -> None:
+        if not status.is_final:
+            return
+        attributes = {**_attributes(record), "backdrop.status": status.value}
+        created_ns = min(_ns(record.created_at), now)
+        failed = status is TaskStatus.FAILED
+        self._spans.add_root(record.uid, created_ns, now, attributes, failed=failed)
 
     def _enter(self, uid: str, phase: str) -> None:
         if uid in self._runs:

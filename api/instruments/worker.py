@@ -39,7 +39,7 @@ class WorkerInstruments:
     """
 
     def __init__(self, settings: Settings, *, worker: str, device: str) -> None:
-        self._counts = WorkerCounts()
+        self._counts = WorkerCounts(ended={each.value: 0 for each in TaskStatus if each.is_final})
         self._before = EngineCounts()  # of compute children that are gone
         self._engine = EngineCounts()  # of the one at work
         self._state = DeviceState()
@@ -102,6 +102,8 @@ class WorkerInstruments:
             self._counts.leases_expired += record.status is not TaskStatus.EXPIRED
             if record.status.is_final:
                 self._count_end(record.status)
+            if self._traces is not None:
+                self._traces.swept(record)
 
     def report(self, tasks: Collection[RunningTask], *, is_ready: bool) -> None:
         """Write the numbers down."""
@@ -132,7 +134,7 @@ class WorkerInstruments:
             self._traces.close()
 
     def _count_end(self, status: TaskStatus) -> None:
-        self._counts.ended[status] = self._counts.ended.get(status, 0) + 1
+        self._counts.ended[status.value] += 1
 
 
 def _rate(samples: deque[tuple[float, int]]) -> float:

@@ -7,13 +7,27 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from api.instruments.snapshot import WorkerSnapshot, read_snapshots, snapshots_folder
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api.instruments.endpoint import metrics_endpoint
+from api.instruments.snapshot import (
+    SnapshotFile,
+    WorkerSnapshot,
+    read_snapshots,
+    snapshots_folder,
+)
 from api.instruments.worker import WorkerInstruments
+from api.instruments.worker_endpoint import own_metrics
 from api.messages import EngineReport
 from api.settings import Settings
 from api.tasks import TaskStatus
 from engine.counts import DeviceState, EngineCounts
+from tests.api.instruments.snapshots import snapshot
 from tests.api.supervised import Service, stand_ins
+
+NONE = {status.value: 0 for status in TaskStatus if status.is_final}
 
 
 def told(service: Service, holds: Callable[[WorkerSnapshot], bool]) -> WorkerSnapshot:
@@ -35,7 +49,7 @@ def test_starts_ends_and_the_tasks_at_work(service):
         assert seen.is_ready
         assert (seen.tasks[0].uid, seen.tasks[0].num_images) == (running, 2)
         assert (seen.counts.starts, seen.counts.reruns, seen.counts.crashes) == (3, 0, 0)
-        assert seen.counts.ended == {"succeeded": 1, "failed": 1}
+        assert seen.counts.ended == {**NONE, "succeeded": 1, "failed": 1}
     assert read_snapshots(snapshots_folder(service.settings.data_dir)) == []
 
 
@@ -46,9 +60,9 @@ def test_a_crash_and_the_start_after_it(service):
         (child,) = stand_ins()
         os.kill(child, signal.SIGKILL)
         service.wait(uid)
-        counts = told(service, lambda s: s.counts.ended != {}).counts
+        counts = told(service, lambda s: s.counts.ended != NONE).counts
     assert (counts.crashes, counts.starts, counts.reruns) == (1, 2, 1)
-    assert counts.ended == {"succeeded": 1}
+    assert counts.ended == {**NONE, "succeeded": 1}
 
 
 def test_an_expired_lease_is_counted_by_who_sweeps_it(make_service):
@@ -57,7 +71,7 @@ def test_an_expired_lease_is_counted_by_who_sweeps_it(make_service):
     service.store.claim(owner="gone", limit=1, lease_s=0.01, solo_allowed=True)
     with service.supervisor():
         service.wait(uid)
-        counts = told(service, lambda s: s.counts.ended != {}).counts
+        counts = told(service, lambda s: s.counts.ended != NONE).counts
     assert (counts.leases_expired, counts.reruns, counts.publishes_fenced) == (1, 1, 0)
 
 
@@ -68,7 +82,7 @@ def test_a_publish_without_the_lease_is_fenced_and_counted(service):
         with service.store.database.write() as connection:
             connection.exec_driver_sql("update tasks set token = token + 1")
         counts = told(service, lambda s: s.counts.publishes_fenced > 0).counts
-    assert counts.ended == {}
+    assert counts.ended == NONE
 
 
 def test_what_dead_children_counted_is_not_forgotten(tmp_path: Path):
@@ -83,3 +97,25 @@ def test_what_dead_children_counted_is_not_forgotten(tmp_path: Path):
     alive = instruments.snapshot([], is_ready=True)
     assert alive.engine.steps == 34
     assert alive.steps_per_s > 0
+
+
+def test_a_worker_by_itself_shows_its_own_numbers_alone(tmp_path: Path, caplog):
+    settings = Settings(data_dir=tmp_path, metrics_port=0)
+    for number, pid in enumerate((os.getpid(), os.getppid())):
+        name = f"w{number}"
+        file = SnapshotFile(snapshots_folder(tmp_path), name)
+        file.write(snapshot(worker=name, pid=pid))
+    with caplog.at_level("INFO"), own_metrics(settings):
+        url = caplog.messages[-1].removeprefix("metrics at ")
+        page = httpx.get(url, trust_env=False).text
+    assert 'backdrop_steps_total{device="cpu",worker="w0"} 40.0' in page
+    assert "w1" not in page
+    assert "process_resident_memory_bytes" in page
+
+
+def test_a_port_that_is_taken_is_named():
+    registry = CollectorRegistry()
+    with metrics_endpoint(registry, "127.0.0.1", 0) as url:
+        port = int(url.split(":")[2].partition("/")[0])
+        with pytest.raises(OSError, match=f"metrics_port {port}"):
+            metrics_endpoint(registry, "127.0.0.1", port).__enter__()
