@@ -23,9 +23,9 @@ class EngineReports:
     """
 
     def __init__(self, engine: Engine, tell: Callable[[EngineReport], None]) -> None:
-        self._engine = engine
+        self._tally = engine.tally
         self._tell = tell
-        self._told = EngineReport(engine.counts, engine.state)
+        self._told = EngineReport(engine.tally.counts, engine.tally.state)
         self._due_at = 0.0
 
     def tell_if_due(self) -> float | None:
@@ -34,7 +34,7 @@ class EngineReports:
         if now < self._due_at:
             return self._due_at - now
         self._due_at = now + PERIOD_S
-        report = EngineReport(self._engine.counts, self._engine.state)
+        report = EngineReport(self._tally.counts, self._tally.state)
         same_models = report.state.models == self._told.state.models
         if report.counts == self._told.counts and same_models:
             return None

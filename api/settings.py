@@ -102,6 +102,12 @@ class Settings(BaseSettings):
         description="Host memory for copies of checkpoints that went off the GPU; default a "
         "quarter of the machine's, shared by its GPUs.",
     )
+    encoding_cache_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Memory of each worker for encoded images and prompts that may come again; "
+        "default 256 MiB.",
+    )
     write_parameters: bool = Field(
         True, description="Write the generation parameters into each PNG's text chunk."
     )

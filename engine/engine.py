@@ -11,11 +11,10 @@ from typing import Unpack
 import torch
 
 from engine.compiled_blocks import compile_blocks
-from engine.counts import DeviceState, EngineCounts
 from engine.default_dtype import stepping
 from engine.denoise import advance, predict
 from engine.device_profile import ProfileOptions, device_profile
-from engine.encoding_cache import EncodingCache
+from engine.encoding_cache import DEFAULT_MAX_BYTES, EncodingCache
 from engine.errors import EngineError, NonFiniteResult
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone, all_failed
 from engine.finish import finish_image, finish_lane
@@ -25,7 +24,6 @@ from engine.joined_rows import RowCache, max_rows_of
 from engine.lane_queue import LaneQueue
 from engine.lanes import Lane, Piece, next_lane, open_lane
 from engine.loaded_model import LoadedModel
-from engine.memory import memory_bytes
 from engine.model_cache import ModelCache
 from engine.open_job import OpenJob, Part
 from engine.out_of_memory import as_engine_error, empty_cache
@@ -54,10 +52,13 @@ class Engine:
         batch_invariant: give every forward of a size the same row count, so that an image does
             not depend on its neighbours by even a rounding (law 3), at the price of idle rows.
         max_lanes: tiles of one forward, fewer where they are large.
+        encoding_cache_bytes: memory of encoded images and prompts that may come again; None for
+            `encoding_cache.DEFAULT_MAX_BYTES`.
         options: of `device_profile`.
 
     Attributes:
         profile: how the device is used.
+        tally: what was done so far.
 
     Raises:
         CompilerMissing: see `device_profile`.
@@ -70,6 +71,7 @@ class Engine:
         device: str | torch.device = "cpu",
         batch_invariant: bool = False,
         max_lanes: int = 16,
+        encoding_cache_bytes: int | None = None,
         **options: Unpack[ProfileOptions],
     ) -> None:
         self.registry = registry
@@ -90,8 +92,10 @@ class Engine:
             mix_adapters=not batch_invariant,
         )
         self._rows = RowCache()
-        self.encodings = EncodingCache()
-        self._tally = Tally(self.device, self.encodings)
+        self.encodings = EncodingCache(
+            DEFAULT_MAX_BYTES if encoding_cache_bytes is None else encoding_cache_bytes
+        )
+        self.tally = Tally(self.device, self.encodings, self._models)
         self._waiting = WaitingJobs()
         self._jobs: dict[str, OpenJob] = {}
         self._preparing: Stage[Part, PreparedJob | Canvas] = Stage("prepare", self._changed)
@@ -101,7 +105,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether any job has not ended."""
-        return bool(self._waiting or self._in_flight())
+        return bool(self._waiting or self._jobs or self._pipelines.plan is not None)
 
     def add(self, job: GenerationJob) -> GenerationPlan:
         """Accepts a job; its images come out of later `step` calls.
@@ -160,7 +164,8 @@ class Engine:
             events += [
                 event for each in self._preparing.collect() for event in self._prepared(each)
             ]
-            events += self._admit_all()
+            if self._waiting:
+                events += self._admit_all()
             pieces = self._lanes.next_pieces()
             if pieces:
                 events += self._forward(pieces)
@@ -168,7 +173,7 @@ class Engine:
                 self._rows.clear()
             if self._pipelines.plan is not None:
                 events += self._step_pipeline()
-        self._tally.events(events)
+        self.tally.events(events)
         return events
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -182,16 +187,6 @@ class Engine:
     def wake(self) -> None:
         """Ends a `wait`, also from another thread."""
         self._changed.set()
-
-    @property
-    def counts(self) -> EngineCounts:
-        """What was done so far."""
-        return self._tally.counts
-
-    @property
-    def state(self) -> DeviceState:
-        """How its device stands."""
-        return DeviceState(*memory_bytes(self.device), self._models.loaded_names)
 
     # --- admit and prepare ---
 
@@ -249,7 +244,7 @@ class Engine:
         """Opens a lane for each image, or finishes them where nothing is to be denoised."""
         part = outcome.key
         if part.job.checkpoint is not None:
-            self._tally.loras(part.job.checkpoint.adapters)
+            self.tally.loras(part.job.checkpoint.adapters)
         if not self._is_open(part):
             return []
         try:
@@ -286,9 +281,9 @@ class Engine:
             if not self._models.release(self._in_use()) and self._jobs:
                 self._waiting.hold()
                 return []
-        begun = self._tally.begin()
+        begun = self.tally.begin()
         events = self._pipelines.step()
-        self._tally.pipeline(begun, events)
+        self.tally.pipeline(begun, events)
         return events
 
     # --- forward and advance ---
@@ -297,7 +292,7 @@ class Engine:
         min_rows = 0
         if self._batch_invariant:
             min_rows = max_rows_of(pieces[0].lane) * self._lanes.lanes_per_forward(pieces[0].lane)
-        begun = self._tally.begin()
+        begun = self.tally.begin()
         try:
             outputs = predict(pieces, self._rows.get(pieces, min_rows))
         except torch.OutOfMemoryError as exc:
@@ -306,7 +301,7 @@ class Engine:
             piece.lane.outputs[piece.tile] = output
         complete = [lane for lane in dict.fromkeys(p.lane for p in pieces) if not lane.open_tiles]
         advance(complete)
-        self._tally.forward(begun, pieces)
+        self.tally.forward(begun, pieces)
         events: list[Event] = []
         for lane in complete:
             events.append(StepDone(lane.job_id, lane.image_index, *lane.steps_done))

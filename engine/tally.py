@@ -13,10 +13,12 @@ import torch
 
 from engine.adapters.host import AdapterHost
 from engine.adapters.lora_cache import LoraCounts
-from engine.counts import CacheCounts, CacheName, EngineCounts
+from engine.counts import CacheCounts, CacheName, DeviceState, EngineCounts
 from engine.encoding_cache import EncodingCache
 from engine.events import Event, StepDone
 from engine.lanes import Piece
+from engine.memory import memory_bytes
+from engine.model_cache import ModelCache
 
 Moment: TypeAlias = float | torch.cuda.Event
 
@@ -29,12 +31,14 @@ class Tally:
 
     Args:
         device: of the engine.
-        encodings: its cache.
+        encodings: its cache of them.
+        models: its cache of them.
     """
 
-    def __init__(self, device: torch.device, encodings: EncodingCache) -> None:
+    def __init__(self, device: torch.device, encodings: EncodingCache, models: ModelCache) -> None:
         self._device = device
         self._encodings = encodings
+        self._models = models
         self._counts = EngineCounts()
         self._loras = CacheCounts()
         self._seen: WeakKeyDictionary[AdapterHost, LoraCounts] = WeakKeyDictionary()
@@ -88,6 +92,11 @@ class Tally:
         caches: dict[CacheName, CacheCounts] = {"loras": self._loras}
         caches.update(self._encodings.counts)
         return replace(self._counts, caches=caches)
+
+    @property
+    def state(self) -> DeviceState:
+        """How the device stands now."""
+        return DeviceState(*memory_bytes(self._device), self._models.loaded_names)
 
     def _end(self, begun: Moment) -> None:
         ended = self.begin()

@@ -267,12 +267,12 @@ def test_lora_files_and_changes_of_loras_are_counted(engine: Engine, job: Genera
         engine.generate(replace(job, adapters=adapters))
 
     paint()
-    assert engine.counts.lora_switches == 0
+    assert engine.tally.counts.lora_switches == 0
     paint("lora0")
     paint("lora0")
-    assert engine.counts.lora_switches == 1
+    assert engine.tally.counts.lora_switches == 1
     paint("lora1")
     paint()
     paint("lora0")
-    assert engine.counts.lora_switches == 4
-    assert engine.counts.caches["loras"] == CacheCounts(hits=2, misses=2)
+    assert engine.tally.counts.lora_switches == 4
+    assert engine.tally.counts.caches["loras"] == CacheCounts(hits=2, misses=2)

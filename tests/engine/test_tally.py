@@ -35,9 +35,9 @@ def test_counts_of_two_engines_add_up() -> None:
 def test_a_batch_is_counted_by_steps_forwards_and_lanes(
     tiny_engine: Engine, job: GenerationJob
 ) -> None:
-    assert tiny_engine.counts == EngineCounts()
+    assert tiny_engine.tally.counts == EngineCounts()
     tiny_engine.generate(replace(job, num_images=3))
-    counts = tiny_engine.counts
+    counts = tiny_engine.tally.counts
     forwards = num(counts.step_s)
     assert counts.steps % 3 == 0
     assert counts.steps == 3 * forwards
@@ -51,11 +51,11 @@ def test_hits_and_misses_are_told_apart_by_what_was_encoded(
     tiny_engine: Engine, job: GenerationJob
 ) -> None:
     tiny_engine.generate(job)
-    first = tiny_engine.counts.caches
+    first = tiny_engine.tally.counts.caches
     assert first["prompts"] == CacheCounts(hits=0, misses=1)
     assert first["encodings"].misses > 0
     tiny_engine.generate(replace(job, prompt="another prompt"))
-    second = tiny_engine.counts.caches
+    second = tiny_engine.tally.counts.caches
     assert second["prompts"] == CacheCounts(hits=0, misses=2)
     assert second["encodings"].misses == first["encodings"].misses
     assert second["encodings"].hits > first["encodings"].hits
@@ -65,9 +65,9 @@ def test_hits_and_misses_are_told_apart_by_what_was_encoded(
 def test_the_state_names_the_loaded_models_and_their_memory(
     tiny_engine: Engine, job: GenerationJob
 ) -> None:
-    assert tiny_engine.state.models == ()
+    assert tiny_engine.tally.state.models == ()
     tiny_engine.generate(job)
-    state = tiny_engine.state
+    state = tiny_engine.tally.state
     assert state.models == ("nine",)
     assert 2**20 < state.memory_used_bytes < state.memory_total_bytes
 
@@ -79,6 +79,6 @@ def test_a_step_on_a_gpu_is_timed_by_the_gpu(tiny_registry: Registry, job: Gener
     engine = Engine(tiny_registry, device="cuda")
     engine.generate(job)
     torch.cuda.synchronize()
-    counts = engine.counts
+    counts = engine.tally.counts
     assert num(counts.step_s) == counts.steps
     assert 0 < counts.step_s.total < 60
