@@ -358,7 +358,7 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # its exit code tells why
-        pipe.write(settings.model_dump_json(exclude={"keys"}).encode())
+        pipe.write(settings.for_worker().encode())
     return process
 
 

@@ -31,9 +31,13 @@ def test_a_supervisor_imports_no_heavy_library():
 
 def test_settings_reach_a_supervisor_process_whole(tmp_path):
     settings = Settings(
-        data_dir=tmp_path / "d", lease_s=7.5, devices=["cpu"], keys=[SecretStr("a:secret")]
+        data_dir=tmp_path / "d",
+        lease_s=7.5,
+        devices=["cpu"],
+        keys=[SecretStr("a:secret")],
+        database_url=SecretStr("postgresql://user:password@host/name"),
     )
-    sent = settings.model_dump_json(exclude={"keys"})
+    sent = settings.for_worker()
 
     assert "secret" not in sent
     received = Settings.model_validate_json(sent)
