@@ -71,6 +71,21 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(15.0, gt=0.5, le=600, description="A silent worker loses its tasks.")
     max_attempts: int = Field(3, ge=1, le=10, description="A task is started at most so often.")
+    run_limit_s: float = Field(
+        3600.0, gt=0, description="A task that runs for longer without an end is stopped."
+    )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="A worker that is asked to end may finish what runs for so long; the rest it"
+        " gives back.",
+    )
+    max_running_per_key: int | None = Field(
+        None,
+        ge=1,
+        description="So many tasks of a key run at once, unless it has a limit of its own.",
+    )
     child_silence_s: float = Field(
         600.0, gt=0, description="A compute child that reports nothing for so long is replaced."
     )
