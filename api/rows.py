@@ -15,7 +15,7 @@ from api.schema import task_outputs
 from api.schema import tasks as t
 from api.tasks import NewTask, TaskOutput, TaskRecord
 
-_RECORD_COLUMNS = [
+RECORD_COLUMNS = [
     t.c.state.label("status") if field.name == "status" else t.c[field.name]
     for field in fields(TaskRecord)
     if field.name != "outputs"
@@ -44,7 +44,7 @@ def insert_outputs(connection: Connection, uid: str, outputs: Sequence[TaskOutpu
 
 def records_where(*conditions: ColumnElement[bool]) -> Select[Any]:
     """The query for `read_records` of the tasks that meet all `conditions`."""
-    return select(*_RECORD_COLUMNS).where(*conditions).order_by(t.c.seq)
+    return select(*RECORD_COLUMNS).where(*conditions).order_by(t.c.seq)
 
 
 def read_records(

@@ -1,4 +1,4 @@
-"""Tables of the task store."""
+"""Tables of the task store as the last revision in `api.migrations` leaves them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from sqlalchemy import (
 )
 
 from api.tasks import TaskStatus
-
-SCHEMA_VERSION = 1
 
 metadata = MetaData()
 
@@ -80,6 +78,9 @@ tasks = Table(
     Column("images_expire_at", Float),
     Column("images_purged", Boolean, nullable=False, server_default=false()),
     Column("record_expires_at", Float),
+    Column("est_cost", Float, nullable=False, server_default="0"),
+    Column("max_batch", Integer),  # how many tasks may share the device with it, itself included
+    Column("run_deadline", Float),  # of the start that is under way
 )
 
 
@@ -116,6 +117,30 @@ api_keys = Table(
     Column("private_key", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+# Also of keys that stand in the settings alone. Who never put a task may have no row.
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("vtime", Float, nullable=False, server_default="0"),  # where its next task may start
+    Column("weight", Float, nullable=False, server_default="1"),
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
+    Column("max_running", Integer),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("loaded_models", JSON, nullable=False),
+    Column("num_running", Integer, nullable=False),
+    Column("draining", Boolean, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("last_beat_at", Float, nullable=False),
 )
 
 meta = Table(

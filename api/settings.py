@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +36,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8600, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     data_dir: Path = Field(Path("data"), description="Folder of the task store and the images.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="Where the task store is: postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE;"
+        " default a SQLite file in data_dir.",
+    )
     models: Path = Field(PACKAGE_MODELS_FILE, description="Path of models.yaml.")
     keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -67,6 +73,21 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(15.0, gt=0.5, le=600, description="A silent worker loses its tasks.")
     max_attempts: int = Field(3, ge=1, le=10, description="A task is started at most so often.")
+    run_limit_s: float = Field(
+        3600.0, gt=0, description="A task that runs for longer without an end is stopped."
+    )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="A worker that is asked to end may finish what runs for so long; the rest it"
+        " gives back.",
+    )
+    max_running_per_key: int | None = Field(
+        None,
+        ge=1,
+        description="So many tasks of a key run at once, unless it has a limit of its own.",
+    )
     child_silence_s: float = Field(
         600.0, gt=0, description="A compute child that reports nothing for so long is replaced."
     )
@@ -168,6 +189,14 @@ class Settings(BaseSettings):
             raise ValueError("needs the extra otel: pip install 'backdrop[otel]'")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "" if value is None else value.get_secret_value()
+        if value is not None and not text.startswith(("postgresql://", "sqlite:///")):
+            raise ValueError("a database's URL starts with postgresql:// or sqlite:///")
+        return value
+
     @field_validator("max_bodies_in_flight_bytes")
     @classmethod
     def _holds_one_body(cls, value: int, info: ValidationInfo) -> int:
@@ -181,6 +210,12 @@ class Settings(BaseSettings):
         if value < info.data.get("images_keep_s", 0):
             raise ValueError("less than images_keep_s, but images are found through their record")
         return value
+
+    def for_worker(self) -> str:
+        """These settings as JSON for a worker process, secrets it needs in clear, keys left out."""
+        url = None if self.database_url is None else self.database_url.get_secret_value()
+        settings = self.model_dump(mode="json", exclude={"keys", "database_url"})
+        return json.dumps({**settings, "database_url": url})
 
     @classmethod
     def settings_customise_sources(

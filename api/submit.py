@@ -75,6 +75,7 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         num_images=len(plan.seeds),
         points=_points(plan, base=service.settings.points_per_megapixel_step),
         note=_note(resolved, plan),
+        est_cost=_cost(plan),
     )
     with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
         service.store.put(task)
@@ -179,6 +180,12 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
         base_points_per_megapixel_step=base,
         deep_fusion=plan.use_deep_fusion,
     )
+
+
+def _cost(plan: GenerationPlan) -> float:
+    """Megapixel steps; those that read a reference denoise it as well."""
+    megapixels = plan.width_px * plan.height_px * len(plan.seeds) / 1e6
+    return megapixels * plan.num_inference_steps * (2.0 if plan.use_deep_fusion else 1.0)
 
 
 def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan) -> str:

@@ -15,7 +15,7 @@ from engine.default_dtype import stepping
 from engine.denoise import advance, predict
 from engine.device_profile import ProfileOptions, device_profile
 from engine.encoding_cache import DEFAULT_MAX_BYTES, EncodingCache
-from engine.errors import EngineError, NonFiniteResult
+from engine.errors import EngineError, NonFiniteResult, as_engine_error
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone, all_failed
 from engine.finish import finish_image, finish_lane
 from engine.inpaint_pipeline import InpaintPipeline
@@ -24,9 +24,9 @@ from engine.joined_rows import RowCache, max_rows_of
 from engine.lane_queue import LaneQueue
 from engine.lanes import Lane, Piece, next_lane, open_lane
 from engine.loaded_model import LoadedModel
+from engine.memory import empty_cache
 from engine.model_cache import ModelCache
 from engine.open_job import OpenJob, Part
-from engine.out_of_memory import as_engine_error, empty_cache
 from engine.pipeline_backend import PipelineBackend
 from engine.plan import GenerationPlan, plan_job
 from engine.prepare import Canvas, PreparedJob, prepare_canvas, prepare_in_float32, prepare_job
@@ -106,6 +106,11 @@ class Engine:
     def busy(self) -> bool:
         """Whether any job has not ended."""
         return bool(self._waiting or self._jobs or self._pipelines.plan is not None)
+
+    @property
+    def loaded_models(self) -> tuple[str, ...]:
+        """Names of the checkpoints on the device."""
+        return self._models.names
 
     def add(self, job: GenerationJob) -> GenerationPlan:
         """Accepts a job; its images come out of later `step` calls.

@@ -40,3 +40,9 @@ def memory_bytes(device: torch.device) -> tuple[int, int]:
     except (OSError, IndexError, ValueError):  # no Linux
         resident = 0
     return resident * os.sysconf("SC_PAGE_SIZE"), machine_bytes()
+
+
+def empty_cache(device: torch.device) -> None:
+    """Gives back to the device what torch keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

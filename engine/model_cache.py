@@ -33,16 +33,16 @@ class _Tier:
         self._max_bytes = max_bytes
         self._checkpoints: OrderedDict[str, LoadedModel] = OrderedDict()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all, sorted."""
+        return tuple(sorted(self._checkpoints))
+
     def get(self, name: str) -> LoadedModel | None:
         """The checkpoint, which is now the most recently used."""
         if name in self._checkpoints:
             self._checkpoints.move_to_end(name)
         return self._checkpoints.get(name)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of all, sorted."""
-        return tuple(sorted(self._checkpoints))
 
     def put(self, checkpoint: LoadedModel) -> None:
         self._checkpoints[checkpoint.name] = checkpoint
@@ -163,8 +163,8 @@ class ModelCache:
         return self._device.get(model.name)
 
     @property
-    def loaded_names(self) -> tuple[str, ...]:
-        """Names of the models on the device, sorted."""
+    def names(self) -> tuple[str, ...]:
+        """Of the checkpoints on the device, sorted."""
         return self._device.names
 
     def is_loading(self, model: MainModel) -> bool:

@@ -96,7 +96,7 @@ class Tally:
     @property
     def state(self) -> DeviceState:
         """How the device stands now."""
-        return DeviceState(*memory_bytes(self._device), self._models.loaded_names)
+        return DeviceState(*memory_bytes(self._device), self._models.names)
 
     def _end(self, begun: Moment) -> None:
         ended = self.begin()

@@ -8,15 +8,45 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from api.database import Database
 from api.instruments.queue_state import QueueLine, QueueState
 from api.instruments.snapshot import WorkerSnapshot, read_snapshots, snapshots_folder
 from api.schema import tasks as t
 from api.settings import Settings
+from api.store import SqlTaskStore
 from api.tasks import TaskStatus
 
 MAX_TASKS = 50
 MAX_FAILURES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker, on this machine or another.
+
+    Attributes:
+        worker: owner of its leases.
+        host: name of its machine.
+        device: "cpu", "cuda:0", ...
+        models: on its device.
+        tasks: in its hands.
+        draining: it takes no more of them.
+        numbers: what it wrote into this data folder; None where it writes into another.
+    """
+
+    worker: str
+    host: str
+    device: str
+    models: Sequence[str]
+    tasks: int
+    draining: bool
+    numbers: WorkerSnapshot | None
+
+    @property
+    def status(self) -> str:
+        """In a word or two, empty where it is not known."""
+        if self.draining or self.numbers is None:
+            return "draining" if self.draining else ""
+        return "ready" if self.numbers.is_ready else "not ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +80,21 @@ class Overview:
     Attributes:
         at: Unix seconds.
         queue: unfinished tasks by state, model and key.
-        workers: those of this data folder.
+        workers: all that the task store has heard of lately.
         running: oldest first, at most `MAX_TASKS`.
         failures: youngest first, at most `MAX_FAILURES`.
     """
 
     at: float
     queue: Sequence[QueueLine]
-    workers: Sequence[WorkerSnapshot]
+    workers: Sequence[Worker]
     running: Sequence[RunningTask]
     failures: Sequence[Failure]
 
     @property
     def steps_per_s(self) -> float:
-        """Of all workers."""
-        return sum(each.steps_per_s for each in self.workers)
+        """Of the workers whose numbers are here."""
+        return sum(each.numbers.steps_per_s for each in self.workers if each.numbers is not None)
 
 
 class Overviews:
@@ -72,13 +102,14 @@ class Overviews:
 
     Args:
         settings: with the data folder.
-        database: of the task store.
+        store: where tasks lie.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, store: SqlTaskStore) -> None:
         self._folder = snapshots_folder(settings.data_dir)
-        self._database = database
-        self._queue = QueueState(database)
+        self._store = store
+        self._database = store.database
+        self._queue = QueueState(store.database)
 
     def take(self) -> Overview:
         """How it stands now. Blocking.
@@ -89,10 +120,26 @@ class Overviews:
         return Overview(
             at=time.time(),
             queue=self._queue.lines(),
-            workers=read_snapshots(self._folder),
+            workers=self._workers(),
             running=self._running(),
             failures=self._failures(),
         )
+
+    def _workers(self) -> list[Worker]:
+        numbers = {each.worker: each for each in read_snapshots(self._folder)}
+        states = [record.state for record in self._store.workers()]
+        return [
+            Worker(
+                worker=state.owner,
+                host=state.host,
+                device=state.device,
+                models=state.loaded_models,
+                tasks=state.num_running,
+                draining=state.draining,
+                numbers=numbers.get(state.owner),
+            )
+            for state in states
+        ]
 
     def _running(self) -> list[RunningTask]:
         query = (

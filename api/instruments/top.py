@@ -15,6 +15,7 @@ from rich.table import Table
 
 from api.errors import StoreUnavailable, TaskStoreError
 from api.instruments.overview import Overview, Overviews
+from api.instruments.snapshot import WorkerSnapshot
 from api.settings import Settings
 from api.store import open_store
 
@@ -29,10 +30,10 @@ def show_top(settings: Settings, *, once: bool, as_json: bool) -> None:
         TaskStoreError: there is no task store, or it cannot be read.
     """
     file = settings.data_dir / "backdrop.sqlite3"
-    if not file.is_file():
+    if settings.database_url is None and not file.is_file():
         raise TaskStoreError(f"{settings.data_dir}: no server has used this data folder")
     with closing(open_store(settings)) as store:
-        overviews = Overviews(settings, store.database)
+        overviews = Overviews(settings, store)
         with suppress(KeyboardInterrupt):
             if as_json:
                 _print_json(overviews, once=once)
@@ -80,17 +81,22 @@ def _workers(overview: Overview) -> Table:
         (
             each.worker,
             each.device,
-            "ready" if each.is_ready else "not ready",
-            str(len(each.tasks)),
-            f"{each.steps_per_s:.1f}",
-            f"{each.state.memory_used_bytes / 2**30:.1f} GiB",
-            ", ".join(each.state.models),
-            str(each.counts.crashes),
+            each.status,
+            str(each.tasks),
+            *_numbers(each.numbers),
+            ", ".join(each.models),
         )
         for each in overview.workers
     )
-    columns = ("worker", "device", "", "tasks", "steps/s", "memory", "models", "crashes")
+    columns = ("worker", "device", "", "tasks", "steps/s", "memory", "crashes", "models")
     return _table(f"Workers, {overview.steps_per_s:.1f} steps/s", columns, rows)
+
+
+def _numbers(numbers: WorkerSnapshot | None) -> tuple[str, str, str]:
+    if numbers is None:
+        return "", "", ""
+    memory = f"{numbers.state.memory_used_bytes / 2**30:.1f} GiB"
+    return f"{numbers.steps_per_s:.1f}", memory, str(numbers.counts.crashes)
 
 
 def _running(overview: Overview) -> Table:

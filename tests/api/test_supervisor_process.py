@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from api.settings import Settings
 from api.supervisor import Supervisor
-from api.tasks import Lease, TaskStatus
+from api.tasks import Claimant, Lease, TaskStatus
 from tests.api.store_contract.stored import output
 from tests.api.supervised import ROOT, children_of
 
@@ -31,9 +31,13 @@ def test_a_supervisor_imports_no_heavy_library():
 
 def test_settings_reach_a_supervisor_process_whole(tmp_path):
     settings = Settings(
-        data_dir=tmp_path / "d", lease_s=7.5, devices=["cpu"], keys=[SecretStr("a:secret")]
+        data_dir=tmp_path / "d",
+        lease_s=7.5,
+        devices=["cpu"],
+        keys=[SecretStr("a:secret")],
+        database_url=SecretStr("postgresql://user:password@host/name"),
     )
-    sent = settings.model_dump_json(exclude={"keys"})
+    sent = settings.for_worker()
 
     assert "secret" not in sent
     received = Settings.model_validate_json(sent)
@@ -136,7 +140,7 @@ def test_a_frozen_supervisor_cannot_publish_past_its_lease(make_service):
             frozen.send_signal(signal.SIGSTOP)
             service.until(lambda: " T " in Path(f"/proc/{frozen.pid}/stat").read_text())
         service.until(lambda: service.store.sweep() == [uid])
-        (record,) = service.store.claim(owner="w2", limit=1, lease_s=60, solo_allowed=True)
+        (record,) = service.store.claim(Claimant("w2"), limit=1, lease_s=60)
         service.store.finish(Lease(uid, "w2", record.token), [output(uid, token=record.token)])
         published = service.record(uid)
 

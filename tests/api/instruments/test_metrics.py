@@ -16,6 +16,7 @@ from api.instruments.metrics import METRICS, OF_WORKERS
 from api.instruments.queue_state import QueueState
 from api.instruments.snapshot import SnapshotFile, snapshots_folder
 from api.keys import KeyRing
+from api.tasks import Claimant
 from tests.api.bench import Bench
 from tests.api.instruments.snapshots import snapshot
 from tests.api.wire import KEYS, generate, signed
@@ -153,7 +154,7 @@ def test_the_queue_is_told_by_state_model_and_key(bench: Bench):
     for _ in range(2):
         bench.submit()
     bench.submit("bob")
-    bench.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+    bench.store.claim(Claimant("w"), limit=1, lease_s=60)
     with bench.store.database.write() as connection:
         connection.exec_driver_sql("update tasks set created_at = created_at - 100")
         connection.exec_driver_sql("update tasks set tenant = ? where tenant = 'bob'", (public,))

@@ -12,6 +12,7 @@ from api import cli
 from api.instruments.overview import MAX_FAILURES, Overviews
 from api.instruments.snapshot import SnapshotFile, snapshots_folder
 from api.instruments.top import render
+from api.tasks import Claimant, Lease, WorkerState
 from tests.api.instruments.snapshots import snapshot
 from tests.api.supervised import Service
 
@@ -29,7 +30,7 @@ def busy(service: Service) -> Service:
     """A failed task, a running one, one that waits, and a worker."""
     failed, running, _ = (service.put() for _ in range(3))
     for uid in (failed, running):
-        (record,) = service.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+        (record,) = service.store.claim(Claimant("w"), limit=1, lease_s=60)
         assert record.uid == uid
     lease = service_lease(service, failed)
     service.store.fail(lease, error_code=1205, error_text="not [bold]finite[/bold]")
@@ -39,12 +40,12 @@ def busy(service: Service) -> Service:
         progress={running: (0.25, "denoising")},
     )
     SnapshotFile(snapshots_folder(service.settings.data_dir), "w").write(snapshot())
+    for owner, host, models in (("host:1:ab", "host", ("m", "n")), ("far:2:cd", "far", ())):
+        service.store.check_in(WorkerState(owner, host, "cpu", models, 1, draining=host == "far"))
     return service
 
 
-def service_lease(service: Service, uid: str):
-    from api.tasks import Lease
-
+def service_lease(service: Service, uid: str) -> Lease:
     return Lease(uid, "w", service.record(uid).token)
 
 
@@ -59,18 +60,28 @@ def test_one_object_holds_all_of_it(busy: Service, capsys: pytest.CaptureFixture
     assert running["age_s"] >= 0
     (failure,) = shown["failures"]
     assert (failure["error_code"], failure["uid"] == running["uid"]) == (1205, False)
-    (worker,) = shown["workers"]
-    assert worker["counts"]["crashes"] == 3
+    near, far = sorted(shown["workers"], key=lambda each: each["draining"])
+    assert near["numbers"]["counts"]["crashes"] == 3
+    assert (far["host"], far["numbers"], far["draining"]) == ("far", None, True)
     assert shown["steps_per_s"] == 4.5
 
 
 def test_the_tables_show_it_to_people(busy: Service, capsys: pytest.CaptureFixture[str]):
-    overview = Overviews(busy.settings, busy.store.database).take()
+    overview = Overviews(busy.settings, busy.store).take()
     console = Console(width=200, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
         console.print(render(overview))
     shown = capture.get()
-    for text in ("Queue", "queued", "host:1:ab", "4.5", "25% denoising", "1205", "m, n"):
+    for text in (
+        "Queue",
+        "queued",
+        "host:1:ab",
+        "4.5",
+        "25% denoising",
+        "1205",
+        "m, n",
+        "draining",
+    ):
         assert text in shown, text
     assert "not [bold]finite[/bold]" in shown, "a caller's text is no markup"
     assert "Workers" in top(capsys, busy, "--once")
@@ -79,7 +90,7 @@ def test_the_tables_show_it_to_people(busy: Service, capsys: pytest.CaptureFixtu
 def test_the_youngest_failures_come_first(service: Service):
     uids = [service.put() for _ in range(MAX_FAILURES + 2)]
     for uid in uids:
-        service.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+        service.store.claim(Claimant("w"), limit=1, lease_s=60)
         lease = service_lease(service, uid)
         service.store.fail(lease, error_code=1205, error_text="x")
     for age, uid in enumerate(uids):
@@ -89,7 +100,7 @@ def test_the_youngest_failures_come_first(service: Service):
                 " record_expires_at = record_expires_at - ? where uid = ?",
                 (age, age, uid),
             )
-    failures = Overviews(service.settings, service.store.database).take().failures
+    failures = Overviews(service.settings, service.store).take().failures
     assert [each.uid for each in failures] == uids[:MAX_FAILURES]
 
 

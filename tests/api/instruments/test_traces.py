@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from api import process
 from api.instruments.traces import trace_ids
 from api.settings import Settings
+from api.tasks import Claimant
 from tests.api.bench import Bench
 from tests.api.instruments.collector import Collector, collecting
 from tests.api.supervised import ROOT, stand_ins
@@ -110,7 +111,7 @@ def test_a_failed_task_is_an_error(make_service, collector):
 def test_the_task_of_a_lost_worker_ends_its_trace_all_the_same(make_service, collector):
     service = make_service(otlp_endpoint=collector.endpoint, lease_s=0.6, max_attempts=1)
     uid = service.put()
-    service.store.claim(owner="gone", limit=1, lease_s=0.01, solo_allowed=True)
+    service.store.claim(Claimant("gone"), limit=1, lease_s=0.01)
     with service.supervisor():
         service.wait(uid)
     assert collector.names() == ["task"]

@@ -22,7 +22,7 @@ from api.instruments.worker import WorkerInstruments
 from api.instruments.worker_endpoint import own_metrics
 from api.messages import EngineReport
 from api.settings import Settings
-from api.tasks import TaskStatus
+from api.tasks import Claimant, TaskStatus
 from engine.counts import DeviceState, EngineCounts
 from tests.api.instruments.snapshots import snapshot
 from tests.api.supervised import Service, stand_ins
@@ -68,7 +68,7 @@ def test_a_crash_and_the_start_after_it(service):
 def test_an_expired_lease_is_counted_by_who_sweeps_it(make_service):
     service = make_service(lease_s=0.6)
     uid = service.put()
-    service.store.claim(owner="gone", limit=1, lease_s=0.01, solo_allowed=True)
+    service.store.claim(Claimant("gone"), limit=1, lease_s=0.01)
     with service.supervisor():
         service.wait(uid)
         counts = told(service, lambda s: s.counts.ended != NONE).counts
