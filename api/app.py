@@ -10,9 +10,11 @@ from starlette.exceptions import HTTPException
 
 from api.blobs import BlobStore
 from api.errors import QueueFull, ServiceUnavailable, StoreUnavailable
+from api.headers import SECURITY_HEADERS, SecurityHeaders, page_policy
 from api.intake import Intake
 from api.keys import KeyRing
-from api.openapi import docs_page, openapi_of
+from api.openapi import STYLE, docs_page, openapi_of
+from api.rate_limit import RateLimit
 from api.responses import Response as WireResponse
 from api.result_urls import ResultUrls, base_url
 from api.routes import router
@@ -22,7 +24,9 @@ from api.store import SqlTaskStore
 from backdrop import __version__
 from engine.registry import Registry
 
+TIMEOUT = 110
 GATEWAY_FAULT = 130
+MALFORMED = 230
 
 
 def create_app(
@@ -56,7 +60,9 @@ def create_app(
         registry=registry,
         urls=ResultUrls(store.secret(), base_url(settings)),
         intake=Intake(settings),
+        rate_limit=RateLimit(settings.max_requests_per_s, burst=settings.request_burst),
     )
+    app.add_middleware(SecurityHeaders)
     app.include_router(router)
     if settings.docs:
         _serve_docs(app)
@@ -66,6 +72,7 @@ def create_app(
 def _serve_docs(app: FastAPI) -> None:
     document = openapi_of(app)
     page = docs_page(document)
+    policy = page_policy(STYLE)
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi_json() -> JSONResponse:
@@ -73,13 +80,14 @@ def _serve_docs(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
 
 def _refused(_request: Request, exc: Exception) -> Response:
-    """Answers the server gives before the protocol begins: 404, 405, 413."""
+    """Answers the server gives before the protocol begins: 404, 405, 408, 413."""
     assert isinstance(exc, HTTPException)
-    error = WireResponse(RetCode=230, Message=exc.detail)
+    code = TIMEOUT if exc.status_code == 408 else MALFORMED
+    error = WireResponse(RetCode=code, Message=exc.detail)
     return _error(error, exc.status_code, headers=exc.headers)
 
 
@@ -92,7 +100,8 @@ def _unavailable(_request: Request, _exc: Exception) -> Response:
 
 def _crashed(_request: Request, _exc: Exception) -> Response:
     """Our own fault; the server logs the traceback and the caller learns nothing of it."""
-    return _error(WireResponse(RetCode=GATEWAY_FAULT, Message="Internal error"), 500)
+    error = WireResponse(RetCode=GATEWAY_FAULT, Message="Internal error")
+    return _error(error, 500, headers=SECURITY_HEADERS)  # sent from outside of all middleware
 
 
 def _error(

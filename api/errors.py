@@ -4,6 +4,7 @@
 
     ApiError
       ServiceUnavailable        150   our fault
+      Throttled                 153   the key calls too often
       MissingAction             160
       UnknownAction             161
       MissingSignature          170
@@ -30,13 +31,15 @@ class ApiError(Exception):
     Attributes:
         ret_code: the protocol's number.
         message: the protocol's `Message`.
+        retry_after_s: goes into the Retry-After header; None for no such header.
     """
 
     ret_code: int
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 class ServiceUnavailable(ApiError):
@@ -46,6 +49,15 @@ class ServiceUnavailable(ApiError):
 
     def __init__(self) -> None:
         super().__init__("The service cannot do this for now, try again later")
+
+
+class Throttled(ApiError):
+    """The key calls more often than it may."""
+
+    ret_code = 153
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__("Too many requests, try again later", retry_after_s=retry_after_s)
 
 
 class MissingAction(ApiError):
@@ -121,11 +133,7 @@ class ModelNotFound(ApiError):
 
 
 class QueueFull(ApiError):
-    """The service takes no more for now.
-
-    Attributes:
-        retry_after_s: goes into the Retry-After header.
-    """
+    """The service takes no more for now."""
 
     ret_code = 2001
 
@@ -135,8 +143,7 @@ class QueueFull(ApiError):
         *,
         retry_after_s: int = RETRY_AFTER_S,
     ) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 # ErrorCode of a finished task (protocol section 10).

@@ -75,14 +75,15 @@ def answer(service: Service, body: bytes | bytearray) -> Response:
 def perform(service: Service, params: Mapping[str, JsonValue]) -> WireResponse:
     """Checks a request in the protocol's order and carries it out.
 
-    The order tells nothing about actions to the unsigned: 160, 170, 172, 171, 161, then 220 and
-    230.
+    The order tells nothing about actions to the unsigned: 160, 170, 172, 171, then 153, 161, 220
+    and 230.
 
     Raises:
         ApiError: the first thing that is wrong.
     """
     name = _text(params, "Action", MissingAction())
     tenant = authenticate(service, params)
+    service.rate_limit.take(tenant)
     if name not in ACTIONS:
         raise UnknownAction(name)
     action = ACTIONS[name]
@@ -115,9 +116,8 @@ def _text(params: Mapping[str, JsonValue], name: str, missing: ApiError) -> str:
 
 
 def _refusal(refusal: ApiError, params: Mapping[str, JsonValue]) -> JSONResponse:
-    headers = {}
-    if isinstance(refusal, QueueFull):
-        headers["Retry-After"] = str(refusal.retry_after_s)
+    after_s = refusal.retry_after_s
+    headers = {} if after_s is None else {"Retry-After": str(after_s)}
     error = WireResponse(RetCode=refusal.ret_code, Message=refusal.message)
     return _json(error, params, headers=headers)
 
@@ -160,11 +160,7 @@ def result_image(
     output = _output(service, uid, int(image_index))
     if output is None:
         raise gone
-    headers = {
-        "ETag": f'"{output.sha256}"',
-        "Cache-Control": "private",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"ETag": f'"{output.sha256}"', "Cache-Control": "private"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     try:

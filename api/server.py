@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.blobs import open_blobs
 from api.fleet import Fleet
+from api.http_protocol import TimedH11Protocol
 from api.keys import KeyRing
 from api.result_urls import bound_url
 from api.settings import Settings
@@ -125,7 +126,7 @@ def http_server(app: FastAPI, listener: socket.socket) -> Iterator[threading.Thr
     config = uvicorn.Config(
         app,
         loop="asyncio",  # not whatever happens to be installed: every machine runs the same
-        http="h11",
+        http=TimedH11Protocol,
         log_config=None,
         access_log=False,  # the paths of result URLs are secrets
         server_header=False,

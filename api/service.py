@@ -9,6 +9,7 @@ from api.blobs import BlobStore
 from api.intake import Intake
 from api.keys import KeyRing
 from api.process import num_cores
+from api.rate_limit import RateLimit
 from api.result_urls import ResultUrls
 from api.settings import Settings
 from api.tasks import TaskStore
@@ -31,6 +32,7 @@ class Service:
     registry: Registry
     urls: ResultUrls
     intake: Intake
+    rate_limit: RateLimit
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
     )

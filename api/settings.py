@@ -48,12 +48,27 @@ class Settings(BaseSettings):
         ge=2**16,
         description="While the uploads in flight add up to more, further ones are answered 2001.",
     )
+    min_upload_bytes_per_s: int = Field(
+        32 * 2**10,
+        ge=1,
+        description="A body that comes more slowly on average gets 408 once upload_grace_s is up.",
+    )
+    upload_grace_s: float = Field(30.0, gt=0, description="Time that any body may take.")
     max_image_pixels: int = Field(
         64_000_000, ge=64 * 64, description="Declared pixels of an input image; more is refused."
     )
     max_queued_tasks: int = Field(10_000, ge=1, description="A fuller queue answers 2001.")
     min_free_disk_bytes: int = Field(
         512 * 2**20, ge=0, description="With less free disk space new tasks are answered 2001."
+    )
+    max_requests_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="Lasting rate of one key's requests in one API process; beyond it they are "
+        "answered 153. Default no limit.",
+    )
+    request_burst: int = Field(
+        20, ge=1, description="Requests that a rested key may make at once under that limit."
     )
 
     devices: Annotated[list[str], NoDecode] = Field(
