@@ -31,9 +31,10 @@ from sqlalchemy import (
     select,
 )
 
+from api import migrations
 from api.durable import make_folder, sync_folder
 from api.errors import StoreUnavailable, TaskStoreError
-from api.schema import SCHEMA_VERSION, meta, metadata
+from api.schema import meta
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Database:
 
 
 def open_database(url: str | URL) -> Database:
-    """Open the database at `url` and make its tables.
+    """Open the database at `url` and bring its tables to this program's revision.
 
     A SQLite file is made owner-only, in a folder that is made owner-only if it is missing.
 
@@ -100,9 +101,7 @@ def open_database(url: str | URL) -> Database:
     if url.get_backend_name() != "sqlite":
         raise ValueError(f"no support for databases of kind {url.get_backend_name()}")
     database = _open_sqlite(url)
-    with database.write() as connection:
-        metadata.create_all(connection)
-        _check_version(connection)
+    _migrate(database)
     return database
 
 
@@ -117,12 +116,13 @@ def insert_if_absent(connection: Connection, name: str, value: str) -> str:
     return stored
 
 
-def _check_version(connection: Connection) -> None:
-    version = int(insert_if_absent(connection, "schema_version", str(SCHEMA_VERSION)))
-    if version > SCHEMA_VERSION:
-        raise TaskStoreError(
-            f"the task store has schema {version}, this program knows {SCHEMA_VERSION}: upgrade it"
-        )
+def _migrate(database: Database) -> None:
+    with database.read() as connection:
+        if migrations.is_current(connection):
+            return
+    with database.write() as connection:  # one process at a time
+        if not migrations.is_current(connection):
+            migrations.upgrade(connection)
 
 
 @contextlib.contextmanager

@@ -194,15 +194,6 @@ def test_a_full_disk_is_named_and_loses_nothing(make_store):
     assert read(store, uid).status is TaskStatus.CANCELED
 
 
-def test_a_store_of_a_later_version_is_not_touched(make_store, tmp_path):
-    store = make_store()
-    with store.database.write() as connection:
-        connection.execute(meta.update().values(value="2").where(meta.c.name == "schema_version"))
-
-    with pytest.raises(TaskStoreError, match="schema 2"):
-        open_database(f"sqlite:///{tmp_path / 'store' / 'tasks.db'}")
-
-
 def test_a_value_is_set_once(make_store):
     with make_store().database.write() as connection:
         assert insert_if_absent(connection, "colour", "red") == "red"
