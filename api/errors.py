@@ -12,6 +12,7 @@
       UnknownUser               172
       MissingParameter          220   names the field
       MalformedRequest          230   names the field
+      TooFewCredits             1201
       ModelNotFound             1202
       QueueFull                 2001  retry later
     TaskStoreError
@@ -121,6 +122,12 @@ class MalformedRequest(ApiError):
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"Params [{field}] not available: {reason}")
+
+
+class TooFewCredits(ApiError):
+    """The key's balance does not cover the task."""
+
+    ret_code = 1201
 
 
 class ModelNotFound(ApiError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from api.errors import TaskStoreError
+from api.settings import KEY_SECRET, Settings
 
 _PREFIX = "aes256gcm:"  # no private key of older stores holds a colon
 _NONCE_BYTES = 12
-_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class KeySealed(TaskStoreError):
@@ -75,18 +74,26 @@ class KeyCipher:
                 continue
         raise KeySealed(
             f"the private key of {public_key} is sealed with another secret than the"
-            f" {len(self._ciphers)} of BACKDROP_KEY_SECRET_FILE"
+            f" {len(self._ciphers)} that the settings give (key_secrets, key_secret_file)"
         )
 
 
-def read_secrets(file: Path) -> list[bytes]:
-    """The secrets of a file: one a line as 64 hex digits, the current one first.
+def key_cipher(settings: Settings) -> KeyCipher:
+    """The cipher that the settings ask for.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it holds something else, or nothing.
+        OSError: the file of the secrets cannot be read.
+        TaskStoreError: it holds something else than secrets.
     """
+    if settings.key_secret_file is not None:
+        return KeyCipher(_read_secrets(settings.key_secret_file))
+    secrets = [secret.get_secret_value() for secret in settings.key_secrets]
+    return KeyCipher([bytes.fromhex(secret) for secret in secrets])
+
+
+def _read_secrets(file: Path) -> list[bytes]:
+    """One a line, the current one first."""
     lines = file.read_text(encoding="utf-8", errors="replace").split()
-    if not lines or not all(_SECRET.fullmatch(line) for line in lines):
-        raise ValueError(f"{file} must hold 64 hex digits a line")  # not what it holds instead
+    if not lines or not all(KEY_SECRET.fullmatch(line) for line in lines):
+        raise TaskStoreError(f"{file} must hold 64 hex digits a line")  # not what it holds instead
     return [bytes.fromhex(line) for line in lines]

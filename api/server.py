@@ -17,6 +17,7 @@ from api.app import create_app
 from api.blobs import open_blobs
 from api.fleet import Fleet
 from api.http_protocol import TimedH11Protocol
+from api.key_cipher import key_cipher
 from api.keys import KeyRing
 from api.result_urls import bound_url
 from api.settings import Settings
@@ -52,7 +53,9 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         store = open_store(settings)
         stack.callback(store.close)
-        keys = KeyRing(store.database, settings.keys)
+        keys = KeyRing(store.database, settings.keys, key_cipher(settings))
+        if num_sealed := keys.seal_all():
+            logger.info("%d private keys are sealed with the current secret now", num_sealed)
         app = create_app(settings, store, open_blobs(settings), keys, registry)
         stopping = stack.enter_context(stop_signals())
         http = stack.enter_context(http_server(app, listener))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,8 @@ from pydantic_settings import (
 
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
+SECRETS = ("keys", "key_secrets", "key_secret_file")  # fields that only the API needs
+KEY_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "models.yaml"
 
 
@@ -37,6 +40,14 @@ class Settings(BaseSettings):
     keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         description="Key pairs PUBLIC:PRIVATE in addition to those in the store, comma-separated.",
+    )
+    key_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        description="32 random bytes as 64 hex digits: private keys are stored sealed with them. "
+        "After a comma earlier ones, whose keys are sealed anew at the next start.",
+    )
+    key_secret_file: Path | None = Field(
+        None, description="File that holds the key secrets instead, one a line."
     )
     public_base_url: str | None = Field(
         None, description="Base of result URLs; default the bound address, never the Host header."
@@ -135,7 +146,7 @@ class Settings(BaseSettings):
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 
-    @field_validator("keys", "devices", mode="before")
+    @field_validator("keys", "key_secrets", "devices", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
@@ -147,6 +158,20 @@ class Settings(BaseSettings):
             public, colon, private = pair.get_secret_value().partition(":")
             if not (public and colon and private):
                 raise ValueError("a key is written PUBLIC:PRIVATE, both not empty")
+        return value
+
+    @field_validator("key_secrets")
+    @classmethod
+    def _are_secrets(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if not all(KEY_SECRET.fullmatch(secret.get_secret_value()) for secret in value):
+            raise ValueError("a secret is written as 64 hex digits")
+        return value
+
+    @field_validator("key_secret_file")
+    @classmethod
+    def _stands_alone(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("key_secrets"):
+            raise ValueError("key_secrets are given too: give one of both")
         return value
 
     @field_validator("max_bodies_in_flight_bytes")

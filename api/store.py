@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from api.accounts import UNSETTLED, account_of, reserve, settle
 from api.database import Database, insert_if_absent, open_database
 from api.doorbell import Doorbell
 from api.errors import IllegalMove
@@ -42,6 +43,7 @@ from api.schema import task_outputs
 from api.schema import tasks as t
 from api.settings import Settings
 from api.tasks import (
+    Account,
     BeatAnswer,
     Lease,
     News,
@@ -106,9 +108,11 @@ class SqlTaskStore:
             max_attempts=self._max_attempts,
             queue_deadline=None if self._queue_keep_s is None else now + self._queue_keep_s,
             created_at=now,
+            points_held=True,
         )
         try:
             with self.database.write() as connection:
+                reserve(connection, task.tenant, task.points, now=now)
                 connection.execute(row)
         except exc.IntegrityError as cause:
             raise IllegalMove(f"task {task.uid} is stored already") from cause
@@ -137,6 +141,11 @@ class SqlTaskStore:
         )
         with self.database.read() as connection:
             return list(connection.scalars(query))
+
+    def account(self, *, tenant: str) -> Account:
+        """See `TaskStore.account`."""
+        with self.database.read() as connection:
+            return account_of(connection, tenant)
 
     def depth(self) -> int:
         """See `TaskStore.depth`."""
@@ -226,6 +235,7 @@ class SqlTaskStore:
             if sorted(output.image_index for output in outputs) != list(range(num_images)):
                 raise IllegalMove(f"task {lease.uid} has not all of its {num_images} images")
             insert_outputs(connection, lease.uid, outputs)
+            settle(connection, t.c.uid == lease.uid)
 
     def fail(
         self,
@@ -269,6 +279,8 @@ class SqlTaskStore:
                 move = move.values(**again)
                 status = TaskStatus.QUEUED
             connection.execute(move.where(held(lease)))
+            if status.is_final:
+                settle(connection, t.c.uid == lease.uid)
             return status
 
     def end_canceled(self, lease: Lease) -> None:
@@ -286,6 +298,7 @@ class SqlTaskStore:
             if status is TaskStatus.QUEUED:
                 move = move_from(TaskStatus.QUEUED, TaskStatus.CANCELED)
                 connection.execute(move.where(mine).values(**CANCELED, **self._ended()))
+                settle(connection, mine)
                 return TaskStatus.CANCELED
             if status is TaskStatus.RUNNING:
                 connection.execute(update(t).where(mine).values(cancel_requested=True))
@@ -319,14 +332,17 @@ class SqlTaskStore:
         looks = [  # each is a look into an index of its own
             select(t.c.seq).where(t.c.state == running, over).limit(1),
             select(t.c.seq).where(t.c.state == queued, late).limit(1),
+            select(t.c.seq).where(UNSETTLED).limit(1),  # ended by workers without accounts
         ]
         with self.database.read() as connection:  # mostly there is nothing to do
             if all(connection.execute(look).first() is None for look in looks):
                 return []
         with self.database.write() as connection:
-            return [
+            swept = [
                 uid for move in moves for uid in connection.scalars(move.returning(t.c.uid)).all()
             ]
+            settle(connection)
+            return swept
 
     def purge(self, *, limit: int = 500) -> list[PurgedTask]:
         """See `TaskStore.purge`.
@@ -377,6 +393,7 @@ class SqlTaskStore:
         move = move.where(held(lease)).values(**self._ended())
         if connection.execute(move.returning(t.c.seq)).first() is None:
             raise lease_lost(lease)
+        settle(connection, t.c.uid == lease.uid)
 
 
 def open_store(settings: Settings) -> SqlTaskStore:

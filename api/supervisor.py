@@ -36,7 +36,7 @@ from api.messages import (
 )
 from api.process import die_with_parent, num_cores
 from api.publish import Ending, GiveBack, Publisher, RunningTask
-from api.settings import Settings
+from api.settings import SECRETS, Settings
 from api.store import open_store
 from api.tasks import Lease, News, TaskRecord, TaskStore
 
@@ -351,14 +351,19 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     """Start a supervisor as a process of its own, which ends in good order with this one.
 
     Call it in the main thread: the process gets SIGTERM when the thread that started it ends.
-    The settings travel through its standard input; keys are left out.
+    The settings travel through its standard input. What is secret stays here, also in the
+    environment: a supervisor needs no keys, and its child opens files from elsewhere.
     """
+    secret_variables = {f"BACKDROP_{name}".upper() for name in SECRETS}
+    environment = {
+        name: value for name, value in os.environ.items() if name.upper() not in secret_variables
+    }
     command = [sys.executable, "-m", "api.supervisor", "--device", device]
     command += ["--parent-pid", str(os.getpid())]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, env=environment)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # its exit code tells why
-        pipe.write(settings.model_dump_json(exclude={"keys"}).encode())
+        pipe.write(settings.model_dump_json(exclude={*SECRETS}).encode())
     return process
 
 

@@ -114,6 +114,32 @@ class TaskRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """What a key may use and has used; a key that nothing is stored of may use all it likes.
+
+    Attributes:
+        total_points: ever granted; None for unlimited.
+        reserved_points: of tasks that have not ended.
+        used_points: of tasks that ended as Finished.
+        expires_at: from this Unix time on the key gets no new tasks; None for never.
+        max_queued: so many of its tasks may wait at once; None for the service's own limit.
+    """
+
+    total_points: int | None = None
+    reserved_points: int = 0
+    used_points: int = 0
+    expires_at: float | None = None
+    max_queued: int | None = None
+
+    @property
+    def left_points(self) -> int | None:
+        """What new tasks may cost; None for unlimited."""
+        if self.total_points is None:
+            return None
+        return self.total_points - self.used_points - self.reserved_points
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to run a task: `token` fences off every earlier owner."""
 
@@ -153,7 +179,11 @@ class TaskStore(Protocol):
     """
 
     def put(self, task: NewTask) -> None:
-        """Store `task` as queued. When this returns, the task survives a power cut."""
+        """Store `task` as queued and reserve its points. When this returns, it survives a power cut.
+
+        Raises:
+            TooFewCredits: its tenant has not enough points.
+        """
         ...
 
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
@@ -166,6 +196,10 @@ class TaskStore(Protocol):
 
     def unfinished(self, *, tenant: str) -> list[str]:
         """Uids of the tenant's queued and running tasks, oldest first."""
+        ...
+
+    def account(self, *, tenant: str) -> Account:
+        """What the tenant may use and has used."""
         ...
 
     def depth(self) -> int:

@@ -61,7 +61,7 @@ def bodies(text: str) -> Iterator[dict[str, Any]]:
     for changes in uses:
         yield generate(**changes)
     for action, fields in QUERIES.items():
-        yield {"Action": action, **dict.fromkeys(fields, [text])}
+        yield {"Action": action, **{name: [text] for name in fields}}
         yield {"Action": action, **dict.fromkeys(fields, text)}
     yield {"Action": text}
 

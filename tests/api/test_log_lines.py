@@ -43,7 +43,7 @@ def test_no_line_holds_a_key_a_signature_an_image_or_a_prompt(
         http_server(bench.app, listener),
         httpx.Client(trust_env=False) as http,
     ):
-        url = "http://127.0.0.1:{}/".format(listener.getsockname()[1])
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         request = generate(PositivePrompts=[PROMPT], request_uuid="u-1")
         uid = send(request).json()["TaskUID"]
         own = {"Action": "ListModels", "PublicKey": public}

@@ -56,13 +56,15 @@ def test_the_wait_that_is_told_is_enough(clock):
     limit.take("alice")
 
 
-def test_a_key_takes_nothing_from_another(clock):
+@pytest.mark.usefixtures("clock")
+def test_a_key_takes_nothing_from_another():
     limit = RateLimit(1.0, burst=3)
     assert passed(limit, "alice", 10) == 3
     assert passed(limit, "bob", 10) == 3
 
 
-def test_threads_cannot_take_more_than_there_is(clock):
+@pytest.mark.usefixtures("clock")
+def test_threads_cannot_take_more_than_there_is():
     limit = RateLimit(1.0, burst=50)
     with ThreadPoolExecutor(8) as pool:
         counts = pool.map(lambda _: passed(limit, "alice", 25), range(8))

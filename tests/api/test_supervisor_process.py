@@ -31,13 +31,33 @@ def test_a_supervisor_imports_no_heavy_library():
 
 def test_settings_reach_a_supervisor_process_whole(tmp_path):
     settings = Settings(
-        data_dir=tmp_path / "d", lease_s=7.5, devices=["cpu"], keys=[SecretStr("a:secret")]
+        data_dir=tmp_path / "d",
+        lease_s=7.5,
+        devices=["cpu"],
+        keys=[SecretStr("a:private")],
+        key_secrets=[SecretStr("f" * 64)],
     )
-    sent = settings.model_dump_json(exclude={"keys"})
+    sent = settings.model_dump_json(exclude={*SECRETS})
 
-    assert "secret" not in sent
+    assert "private" not in sent
+    assert "ffff" not in sent
     received = Settings.model_validate_json(sent)
-    assert received.model_dump(exclude={"keys"}) == settings.model_dump(exclude={"keys"})
+    assert received.model_dump(exclude={*SECRETS}) == settings.model_dump(exclude={*SECRETS})
+
+
+def test_a_supervisors_environment_holds_no_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKDROP_KEYS", "a:private")
+    monkeypatch.setenv("BACKDROP_KEY_SECRETS", "f" * 64)
+    process = start_supervisor(Settings(data_dir=tmp_path, models=Path("none.yaml")), "cpu")
+    environment = Path(f"/proc/{process.pid}/environ")
+    deadline = time.monotonic() + 10
+    while not (shown := environment.read_bytes()):  # empty until the program is loaded
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait()
+
+    assert b"PATH=" in shown
+    assert b"BACKDROP_KEY" not in shown
 
 
 def test_a_started_supervisor_ends_with_the_process_that_started_it(tmp_path):
