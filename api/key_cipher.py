@@ -8,6 +8,7 @@ suffice to sign.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,13 +66,11 @@ class KeyCipher:
     def _opened(self, stored: str, public_key: str) -> tuple[str, AESGCM | None]:
         if not stored.startswith(_PREFIX):
             return stored, None
-        data = base64.b64decode(stored.removeprefix(_PREFIX))
-        nonce, sealed = data[:_NONCE_BYTES], data[_NONCE_BYTES:]
         for cipher in self._ciphers:
-            try:
+            with contextlib.suppress(InvalidTag, ValueError):  # the latter of a damaged row
+                data = base64.b64decode(stored.removeprefix(_PREFIX), validate=True)
+                nonce, sealed = data[:_NONCE_BYTES], data[_NONCE_BYTES:]
                 return cipher.decrypt(nonce, sealed, public_key.encode()).decode(), cipher
-            except InvalidTag:
-                continue
         raise KeySealed(
             f"the private key of {public_key} is sealed with another secret than the"
             f" {len(self._ciphers)} that the settings give (key_secrets, key_secret_file)"

@@ -18,6 +18,7 @@ from api.schema import accounts, api_keys
 from api.tasks import Account
 
 CACHE_S = 1.0
+PUBLIC_KEY_CHARS = 24
 
 _k = api_keys.c
 
@@ -88,7 +89,7 @@ class KeyRing:
 
     def add(self, label: str = "", account: Account | None = None) -> tuple[str, str]:
         """Make and store a new pair with this account; returns (public, private)."""
-        public, private = secrets.token_hex(12), secrets.token_hex(32)
+        public, private = secrets.token_hex(PUBLIC_KEY_CHARS // 2), secrets.token_hex(32)
         limits = account or Account()
         with self._database.write() as connection:
             connection.execute(

@@ -11,10 +11,10 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from api.key_cipher import key_cipher
-from api.keys import CACHE_S, KeyEntry, KeyRing
+from api.keys import CACHE_S, PUBLIC_KEY_CHARS, KeyEntry, KeyRing
 from api.settings import Settings
 from api.store import open_store
 from api.tasks import Account
@@ -46,7 +46,8 @@ def list_keys(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         _print_json([_as_json(entry) for entry in entries])
         return
-    table = Table("PublicKey", "label", "state", "credits", "used", "reserved", "expires")
+    whole = Column("PublicKey", overflow="fold", min_width=PUBLIC_KEY_CHARS)
+    table = Table(whole, "label", "state", "credits", "used", "reserved", "expires")
     for entry in entries:
         account = entry.account
         table.add_row(

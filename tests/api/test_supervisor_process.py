@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from api.settings import Settings
-from api.supervisor import Supervisor
+from api.settings import SECRETS, Settings
+from api.supervisor import Supervisor, start_supervisor
 from api.tasks import Lease, TaskStatus
 from tests.api.store_contract.stored import output
 from tests.api.supervised import ROOT, children_of
