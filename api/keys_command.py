@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -47,7 +48,8 @@ def list_keys(settings: Settings, *, as_json: bool) -> None:
         _print_json([_as_json(entry) for entry in entries])
         return
     whole = Column("PublicKey", overflow="fold", min_width=PUBLIC_KEY_CHARS)
-    table = Table(whole, "label", "state", "credits", "used", "reserved", "expires")
+    columns = (whole, "label", "state", "credits", "used", "reserved", "expires")
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for entry in entries:
         account = entry.account
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,6 +37,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8600, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     data_dir: Path = Field(Path("data"), description="Folder of the task store and the images.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="Where the task store is: postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE;"
+        " default a SQLite file in data_dir.",
+    )
     models: Path = Field(PACKAGE_MODELS_FILE, description="Path of models.yaml.")
     keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -174,6 +180,14 @@ class Settings(BaseSettings):
             raise ValueError("key_secrets are given too: give one of both")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "" if value is None else value.get_secret_value()
+        if value is not None and not text.startswith(("postgresql://", "sqlite:///")):
+            raise ValueError("a database's URL starts with postgresql:// or sqlite:///")
+        return value
+
     @field_validator("max_bodies_in_flight_bytes")
     @classmethod
     def _holds_one_body(cls, value: int, info: ValidationInfo) -> int:
@@ -187,6 +201,12 @@ class Settings(BaseSettings):
         if value < info.data.get("images_keep_s", 0):
             raise ValueError("less than images_keep_s, but images are found through their record")
         return value
+
+    def for_worker(self) -> str:
+        """These settings as JSON for a worker process: the database's password, but no `SECRETS`."""
+        url = None if self.database_url is None else self.database_url.get_secret_value()
+        settings = self.model_dump(mode="json", exclude={*SECRETS, "database_url"})
+        return json.dumps({**settings, "database_url": url})
 
     @classmethod
     def settings_customise_sources(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     URL,
@@ -16,6 +16,7 @@ from sqlalchemy import (
     exc,
     func,
     insert,
+    make_url,
     or_,
     select,
     true,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from api.accounts import UNSETTLED, account_of, reserve, settle
 from api.database import Database, insert_if_absent, open_database
 from api.doorbell import Doorbell
-from api.errors import IllegalMove
+from api.errors import IllegalMove, TaskStoreError
 from api.moves import (
     CANCELED,
     EXPIRED,
@@ -54,6 +55,9 @@ from api.tasks import (
     TaskStatus,
 )
 
+if TYPE_CHECKING:
+    from api.notify import Notifier
+
 _UIDS_PER_QUERY = 500  # databases bound the parameters of one statement
 
 _FINAL = t.c.state.in_([status for status in TaskStatus if status.is_final])
@@ -68,7 +72,7 @@ class SqlTaskStore:
         records_keep_s: the record of an ended task is kept so long.
         max_attempts: a task is started at most so often.
         queue_keep_s: a task that was not started within this time expires; None for never.
-        doorbell: tells the workers of this machine what is new; None for none.
+        doorbell: tells the workers what is new; None for none.
 
     Every method raises `StoreUnavailable` where the database does not answer in time.
     """
@@ -81,7 +85,7 @@ class SqlTaskStore:
         records_keep_s: float = 7 * 24 * 3600.0,
         max_attempts: int = 3,
         queue_keep_s: float | None = None,
-        doorbell: Doorbell | None = None,
+        doorbell: Doorbell | Notifier | None = None,
     ) -> None:
         self.database = open_database(database) if isinstance(database, str) else database
         self._images_keep_s = images_keep_s
@@ -121,9 +125,10 @@ class SqlTaskStore:
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
         """See `TaskStore.get_many`."""
         found: dict[str, TaskRecord] = {}
+        known = [uid for uid in uids if "\0" not in uid]  # PostgreSQL has no such text
         with self.database.read() as connection:
-            for start in range(0, len(uids), _UIDS_PER_QUERY):
-                some = uids[start : start + _UIDS_PER_QUERY]
+            for start in range(0, len(known), _UIDS_PER_QUERY):
+                some = known[start : start + _UIDS_PER_QUERY]
                 found |= read_records(
                     connection, RECORDS_OF_TENANT, {"uids": some, "tenant": tenant}
                 )
@@ -397,13 +402,39 @@ class SqlTaskStore:
 
 
 def open_store(settings: Settings) -> SqlTaskStore:
-    """The task store that the settings name: a SQLite file in the data folder."""
-    file = settings.data_dir / "backdrop.sqlite3"
+    """The task store that the settings name; by default a SQLite file in the data folder.
+
+    Raises:
+        TaskStoreError: it cannot be used; a URL that cannot is named without its password.
+    """
+    database = _open_named(settings)
     return SqlTaskStore(
-        open_database(URL.create("sqlite", database=str(file))),
+        database,
         images_keep_s=settings.images_keep_s,
         records_keep_s=settings.records_keep_s,
         max_attempts=settings.max_attempts,
         queue_keep_s=settings.queue_keep_s,
-        doorbell=Doorbell(settings.data_dir / "doorbell"),
+        doorbell=_doorbell_of(database, settings),
     )
+
+
+def _open_named(settings: Settings) -> Database:
+    if settings.database_url is None:
+        file = settings.data_dir / "backdrop.sqlite3"
+        return open_database(URL.create("sqlite", database=str(file)))
+    try:
+        url = make_url(settings.database_url.get_secret_value())
+    except Exception:  # which may show the URL, password and all
+        raise TaskStoreError("database_url: not a URL of a database") from None
+    try:
+        return open_database(url)
+    except ValueError as cause:
+        raise TaskStoreError(f"database_url: {cause}") from cause
+
+
+def _doorbell_of(database: Database, settings: Settings) -> Doorbell | Notifier:
+    if not database.is_postgresql:
+        return Doorbell(settings.data_dir / "doorbell")
+    from api.notify import Notifier  # psycopg is an extra
+
+    return Notifier(database)

@@ -363,7 +363,7 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, env=environment)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # its exit code tells why
-        pipe.write(settings.model_dump_json(exclude={*SECRETS}).encode())
+        pipe.write(settings.for_worker().encode())
     return process
 
 

@@ -27,7 +27,7 @@ def test_no_line_holds_a_key_a_signature_an_image_or_a_prompt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch
 ):
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr("api.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("api.sqlite.BUSY_TIMEOUT_S", 0.05)
     bench = Bench(tmp_path)
     ring = KeyRing(bench.store.database)
     public, private = ring.add("shop")

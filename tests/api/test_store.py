@@ -166,7 +166,7 @@ def test_a_killed_process_loses_no_stored_task(make_store, tmp_path):
 
 
 def test_a_locked_database_is_named_and_changes_nothing(make_store, monkeypatch):
-    monkeypatch.setattr("api.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("api.sqlite.BUSY_TIMEOUT_S", 0.05)
     store, other = make_store(), make_store()
 
     with other.database.write(), pytest.raises(StoreUnavailable, match="locked"):

@@ -36,8 +36,9 @@ def test_settings_reach_a_supervisor_process_whole(tmp_path):
         devices=["cpu"],
         keys=[SecretStr("a:private")],
         key_secrets=[SecretStr("f" * 64)],
+        database_url=SecretStr("postgresql://user:password@host/name"),
     )
-    sent = settings.model_dump_json(exclude={*SECRETS})
+    sent = settings.for_worker()
 
     assert "private" not in sent
     assert "ffff" not in sent
