@@ -14,7 +14,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
-    exc,
     false,
     insert,
     or_,
@@ -23,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from api.database import Database
 from api.errors import TooFewCredits
 from api.schema import accounts
 from api.schema import tasks as t
@@ -42,9 +42,7 @@ def account_of(connection: Connection, public_key: str) -> Account:
     return Account() if row is None else Account(**row._mapping)
 
 
-def reserve(
-    connection: Connection, public_key: str, points: int, *, now: ColumnElement[float]
-) -> None:
+def reserve(database: Database, connection: Connection, public_key: str, points: int) -> None:
     """Set `points` aside for a task that this transaction stores.
 
     The condition is part of the update, so that any number of them at once never take more than
@@ -59,13 +57,15 @@ def reserve(
         .where(
             _a.public_key == public_key,
             or_(_a.total_points.is_(None), enough),
-            or_(_a.expires_at.is_(None), _a.expires_at > now),
+            or_(_a.expires_at.is_(None), _a.expires_at > database.now),
         )
         .values(reserved_points=_a.reserved_points + points)
     )
     if connection.execute(reservation).rowcount == 1:
         return
-    if _is_new(connection, public_key) and connection.execute(reservation).rowcount == 1:
+    first = database.insert(accounts).values(public_key=public_key).on_conflict_do_nothing()
+    connection.execute(first)  # it may have had no account so far
+    if connection.execute(reservation).rowcount == 1:
         return
     left = account_of(connection, public_key).left_points
     if left is None or left >= points:
@@ -106,15 +106,3 @@ def settle(connection: Connection, *which: ColumnElement[bool]) -> None:
 def open_account(connection: Connection, public_key: str, **limits: Any) -> None:
     """Store an account with these fields of `Account`."""
     connection.execute(insert(accounts).values(public_key=public_key, **limits))
-
-
-def _is_new(connection: Connection, public_key: str) -> bool:
-    """Whether the key had no account; it has one now."""
-    if connection.execute(select(_a.public_key).where(_a.public_key == public_key)).first():
-        return False
-    try:
-        with connection.begin_nested():
-            open_account(connection, public_key)
-    except exc.IntegrityError:  # another transaction was quicker: there is one all the same
-        pass
-    return True

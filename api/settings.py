@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     request_burst: int = Field(
         20, ge=1, description="Requests that a rested key may make at once under that limit."
     )
+    idempotency_keys: bool = Field(
+        False, description="Requests of one IdempotencyKey make one task, within records_keep_s."
+    )
 
     devices: Annotated[list[str], NoDecode] = Field(
         default_factory=list,

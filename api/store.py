@@ -46,6 +46,7 @@ from api.settings import Settings
 from api.tasks import (
     Account,
     BeatAnswer,
+    IdempotencyKey,
     Lease,
     News,
     NewTask,
@@ -103,9 +104,10 @@ class SqlTaskStore:
         with self.database.write() as connection:
             return bytes.fromhex(insert_if_absent(connection, "secret", secrets.token_hex(32)))
 
-    def put(self, task: NewTask) -> None:
-        """See `TaskStore.put`. Raises `IllegalMove` where the uid is taken."""
+    def put(self, task: NewTask, *, idempotency_key: IdempotencyKey | None = None) -> None:
+        """See `TaskStore.put`."""
         now = self.database.now
+        key = idempotency_key
         row = insert(t).values(
             **new_row(task),
             state=TaskStatus.QUEUED,
@@ -113,14 +115,24 @@ class SqlTaskStore:
             queue_deadline=None if self._queue_keep_s is None else now + self._queue_keep_s,
             created_at=now,
             points_held=True,
+            idempotency_key=None if key is None else key.text,
+            request_digest=None if key is None else key.request_digest,
         )
         try:
             with self.database.write() as connection:
-                reserve(connection, task.tenant, task.points, now=now)
-                connection.execute(row)
+                connection.execute(row)  # first: what is there already takes no points
+                reserve(self.database, connection, task.tenant, task.points)
         except exc.IntegrityError as cause:
             raise IllegalMove(f"task {task.uid} is stored already") from cause
         self._ring(News.QUEUED)
+
+    def find_idempotent(self, text: str, *, tenant: str) -> tuple[str, str] | None:
+        """See `TaskStore.find_idempotent`."""
+        query = select(t.c.uid, t.c.request_digest)
+        query = query.where(t.c.tenant == tenant, t.c.idempotency_key == text)
+        with self.database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.uid, row.request_digest)
 
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
         """See `TaskStore.get_many`."""

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from api.blobs import BlobStore, DiskFull, input_key
 from api.credits import points_of
 from api.errors import (
+    IllegalMove,
     MalformedRequest,
     MissingParameter,
     ModelNotFound,
     QueueFull,
     ServiceUnavailable,
 )
+from api.idempotency import NOTE as IDEMPOTENCY_NOTE
+from api.idempotency import earlier_task, idempotency_key
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
 from api.protocol import GenerateBackgroundsRequest
 from api.service import Service
@@ -56,8 +59,12 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         MalformedRequest: an image, or the job as a whole, cannot be used.
         ModelNotFound: the main model or a sub-model is not registered.
         QueueFull: the queue or the disk is full; told before any image is decoded.
+        TooFewCredits: the tenant's account does not cover it.
         ServiceUnavailable: the model is registered, but cannot be used.
     """
+    key = idempotency_key(service, request)
+    if (earlier := earlier_task(service, tenant, key)) is not None:
+        return earlier
     _require_room(service)
     uid = new_uid()
     with service.decoding:
@@ -73,10 +80,15 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         seed=plan.seeds[0],
         num_images=len(plan.seeds),
         points=_points(plan, base=service.settings.points_per_megapixel_step),
-        note=_note(resolved, plan),
+        note=_note(resolved, plan, idempotent=key is not None),
     )
-    with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
-        service.store.put(task)
+    try:
+        with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
+            service.store.put(task, idempotency_key=key)
+    except IllegalMove:  # its twin was quicker
+        if (earlier := earlier_task(service, tenant, key)) is None:
+            raise
+        return earlier
     return uid
 
 
@@ -178,7 +190,7 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
     )
 
 
-def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan) -> str:
+def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan, *, idempotent: bool) -> str:
     """What was asked and has no effect so far, for the caller."""
     prompts = "".join((*request.PositivePrompts, *request.NegativePrompts))
     notes = []
@@ -186,6 +198,8 @@ def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan) -> str:
     foreign = any(c.isalpha() and not c.isascii() for c in prompts)
     if request.TranslatePrompts and (asked or foreign):
         notes.append(TRANSLATION_NOTE)
+    if request.IdempotencyKey is not None and not idempotent:
+        notes.append(IDEMPOTENCY_NOTE)
     notes += [
         _unused_note(embedding) for embedding in plan.embeddings if not _is_used(embedding, plan)
     ]

@@ -68,6 +68,19 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a caller tells equal requests by.
+
+    Attributes:
+        text: unique with the tenant.
+        request_digest: of the request it stands for.
+    """
+
+    text: str
+    request_digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOutput:
     """One published image: where it lies and what it is."""
 
@@ -178,12 +191,17 @@ class TaskStore(Protocol):
     call it off the event loop.
     """
 
-    def put(self, task: NewTask) -> None:
+    def put(self, task: NewTask, *, idempotency_key: IdempotencyKey | None = None) -> None:
         """Store `task` as queued and reserve its points. When this returns, it survives a power cut.
 
         Raises:
+            IllegalMove: the uid, or the key together with the tenant, is taken.
             TooFewCredits: its tenant has not enough points.
         """
+        ...
+
+    def find_idempotent(self, text: str, *, tenant: str) -> tuple[str, str] | None:
+        """Uid and request digest of what the tenant put under the key `text`."""
         ...
 
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:

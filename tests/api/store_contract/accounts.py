@@ -12,7 +12,7 @@ from api.accounts import open_account
 from api.errors import IllegalMove, LeaseLost, TooFewCredits
 from api.schema import tasks as t
 from api.store import SqlTaskStore
-from api.tasks import Account, TaskStatus
+from api.tasks import Account, IdempotencyKey, TaskStatus
 from tests.api.store_contract.stored import (
     MakeStore,
     claim_one,
@@ -179,6 +179,28 @@ class AccountContract:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, range(4)))
         assert points(make_store()) == (0, 24 * 5)
+
+    def test_an_idempotency_key_is_stored_once_for_each_tenant(
+        self, make_store: MakeStore
+    ) -> None:
+        key = IdempotencyKey("order-7", "digest")
+
+        def put(store: SqlTaskStore) -> str:
+            task = new_task()
+            try:
+                store.put(task, idempotency_key=key)
+            except IllegalMove:
+                return ""
+            return task.uid
+
+        with ThreadPoolExecutor(6) as pool:
+            uids = {*pool.map(put, [make_store() for _ in range(6)])} - {""}
+        store = make_store()
+        assert len(uids) == 1
+        assert store.find_idempotent("order-7", tenant="alice") == (*uids, "digest")
+        assert store.find_idempotent("order-7", tenant="bob") is None
+        assert points(store) == (3, 0)
+        store.put(new_task(tenant="bob"), idempotency_key=key)
 
     def test_what_a_worker_without_accounts_ended_is_settled_by_the_next_sweep(
         self, store: SqlTaskStore
