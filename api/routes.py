@@ -171,9 +171,11 @@ def result_image(
 
 
 def _output(service: Service, uid: str, image_index: int) -> TaskOutput | None:
+    """The image, while its owner's key is in force."""
     record = service.store.get(uid)
-    outputs = () if record is None else record.outputs
-    return next((each for each in outputs if each.image_index == image_index), None)
+    if record is None or service.keys.private_key(record.tenant) is None:
+        return None
+    return next((each for each in record.outputs if each.image_index == image_index), None)
 
 
 @router.get("/healthz", tags=["probes"])

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 ANSWER_TIMEOUT_S = 300.0
 
+Report = list[dict[str, Any]]
+
 
 def main() -> int:
     """Exit status: 0 all is well as far as it can be told, 1 something is wrong."""
@@ -31,12 +34,12 @@ def main() -> int:
     pins = pins_of(constraints)
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     faults = [*unpinned(pyproject, pins), *other_versions(pins)]
-    vulnerabilities = ask_pip_audit()
-    if vulnerabilities is None:
+    report = ask_pip_audit()
+    if report is None:
         print("audit: NOT audited for known vulnerabilities: osv.dev does not answer")
     else:
-        faults += vulnerabilities
-        print(f"audit: osv.dev was asked about {len(pins)} pinned packages")
+        faults += vulnerabilities_of(report)
+        print(f"audit: known vulnerabilities were asked of osv.dev: {coverage_of(report)}")
     for fault in faults:
         print(f"audit: {fault}", file=sys.stderr)
     return 1 if faults else 0
@@ -53,7 +56,7 @@ def pins_of(constraints: str) -> dict[str, Version]:
     }
 
 
-def unpinned(pyproject: dict, pins: dict[str, Version]) -> Iterator[str]:
+def unpinned(pyproject: dict[str, Any], pins: dict[str, Version]) -> Iterator[str]:
     """Declared dependencies, extras included, that have no pin or one they do not allow."""
     project = pyproject["project"]
     extras = project["optional-dependencies"].values()
@@ -80,8 +83,8 @@ def other_versions(pins: dict[str, Version]) -> Iterator[str]:
             yield f"{name} {installed} is installed, not {pin} of constraints.txt"
 
 
-def ask_pip_audit() -> list[str] | None:
-    """Known vulnerabilities of the pinned versions; None where nobody answers."""
+def ask_pip_audit() -> Report | None:
+    """What osv.dev knows of the pinned versions; None where it does not answer."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(CONSTRAINTS)]
     command += ["--no-deps", "--disable-pip", "--vulnerability-service", "osv"]
     command += ["--format", "json", "--progress-spinner", "off", "--timeout", "10"]
@@ -89,23 +92,27 @@ def ask_pip_audit() -> list[str] | None:
         answer = subprocess.run(
             command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False
         )
-        return vulnerabilities_of(answer.stdout)
+        report: Report = json.loads(answer.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
         return None
+    return report
 
 
-def vulnerabilities_of(report: str) -> list[str]:
-    """What a report of pip-audit names.
-
-    Raises:
-        json.JSONDecodeError: it is no report.
-    """
+def vulnerabilities_of(report: Report) -> list[str]:
+    """What a report of pip-audit finds, a line each."""
     return [
         f"{package['name']} {package['version']}: {found['id']}, mended in"
         f" {', '.join(found['fix_versions']) or 'no version yet'}"
-        for package in json.loads(report)["dependencies"]
+        for package in report
         for found in package.get("vulns", ())
     ]
+
+
+def coverage_of(report: Report) -> str:
+    """How much of what is pinned a report of pip-audit is about."""
+    skipped = [package["name"] for package in report if "skip_reason" in package]
+    audited = f"{len(report) - len(skipped)} packages"
+    return f"{audited}, not known there: {', '.join(skipped)}" if skipped else audited
 
 
 if __name__ == "__main__":

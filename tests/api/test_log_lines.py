@@ -49,6 +49,7 @@ def test_no_line_holds_a_key_a_signature_an_image_or_a_prompt(
         own = {"Action": "ListModels", "PublicKey": public}
         answer = http.post(url, json={**own, "Signature": signature(own, private)})
         assert answer.json()["RetCode"] == 0
+        assert "server" not in answer.headers
         bench.run(uid, [0])
         [image_url] = bench.detail(uid)["ImgList"]
         query = image_url.partition("?")[2]

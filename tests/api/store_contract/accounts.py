@@ -180,9 +180,7 @@ class AccountContract:
             list(pool.map(work, range(4)))
         assert points(make_store()) == (0, 24 * 5)
 
-    def test_an_idempotency_key_is_stored_once_for_each_tenant(
-        self, make_store: MakeStore
-    ) -> None:
+    def test_an_idempotency_key_is_stored_once_for_each_tenant(self, make_store: MakeStore) -> None:
         key = IdempotencyKey("order-7", "digest")
 
         def put(store: SqlTaskStore) -> str:
