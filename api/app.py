@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api.back_pressure import BackPressure
 from api.blobs import BlobStore
 from api.errors import QueueFull, ServiceUnavailable, StoreUnavailable
 from api.headers import SECURITY_HEADERS, SecurityHeaders, page_policy
@@ -60,6 +61,7 @@ def create_app(
         registry=registry,
         urls=ResultUrls(store.secret(), base_url(settings)),
         intake=Intake(settings),
+        back_pressure=BackPressure(store, blobs, settings),
         rate_limit=RateLimit(settings.max_requests_per_s, burst=settings.request_burst),
     )
     app.add_middleware(SecurityHeaders)

@@ -79,6 +79,7 @@ class ComputeLoop:
         self._incoming.start()
         while True:
             self._outgoing.report(self._engine.step())
+            self._outgoing.loaded(self._engine.loaded_models)
             # After the step, which forgets the wakes before it, and right before the wait: what
             # comes in between ends the wait at once.
             for item in self._incoming.take():

@@ -69,6 +69,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """The checkpoints the device holds now."""
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """`progress` is 0..1 over all images of the task; `stage` is `DENOISING` or `FINISHING`."""
 
@@ -91,12 +98,16 @@ class ImageBytes:
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded:
-    """No more messages about this task. `error_code` 0: every image was sent."""
+    """No more messages about this task. `error_code` 0: every image was sent.
+
+    `out_of_memory`: an image failed for want of the device's memory.
+    """
 
     uid: str
     error_code: int = 0
     error_text: str = ""
+    out_of_memory: bool = False
 
 
 ToChild = Start | Add | Cancel
-ToSupervisor = Ready | Progress | ImageBytes | TaskEnded
+ToSupervisor = Ready | Loaded | Progress | ImageBytes | TaskEnded

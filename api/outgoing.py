@@ -17,6 +17,7 @@ from api.messages import (
     DENOISING,
     FINISHING,
     ImageBytes,
+    Loaded,
     Progress,
     Ready,
     TaskEnded,
@@ -58,7 +59,7 @@ class _Task:
     next_report_at: float = 0.0
 
 
-_Item: TypeAlias = "Ready | _Begun | Sequence[Event] | TaskEnded"
+_Item: TypeAlias = "Ready | Loaded | _Begun | Sequence[Event] | TaskEnded"
 
 
 class Outgoing:
@@ -82,6 +83,7 @@ class Outgoing:
         self._failed = failed
         self._items: SimpleQueue[_Item] = SimpleQueue()
         self._tasks: dict[str, _Task] = {}  # the thread's own
+        self._loaded: tuple[str, ...] = ()
         self._canceled: set[str] = set()  # their images are no longer worth encoding
 
     def start(self) -> None:
@@ -91,6 +93,12 @@ class Outgoing:
     def ready(self, device: str) -> None:
         """The child holds its device."""
         self._items.put(Ready(device))
+
+    def loaded(self, models: tuple[str, ...]) -> None:
+        """The device holds these checkpoints; told where they have changed."""
+        if models != self._loaded:
+            self._loaded = models
+            self._items.put(Loaded(models))
 
     def begin(self, uid: str, num_images: int) -> None:
         """The engine took a task; its events may follow."""
@@ -119,7 +127,7 @@ class Outgoing:
 
     def _send_item(self, item: _Item) -> None:
         match item:
-            case Ready():
+            case Ready() | Loaded():
                 self._send(item)
             case _Begun(uid, num_images):
                 self._tasks[uid] = _Task(num_images)
@@ -149,7 +157,10 @@ class Outgoing:
             case JobDone():
                 del self._tasks[uid]
                 text = _failures_text(uid, task)
-                self._send(TaskEnded(uid, TASK_GENERATION_FAILED if text else 0, text))
+                code = TASK_GENERATION_FAILED if text else 0
+                failures = task.failures.values()
+                out_of_memory = any(isinstance(each, GpuOutOfMemory) for each in failures)
+                self._send(TaskEnded(uid, code, text, out_of_memory))
 
     def _send_image(self, image: GeneratedImage) -> None:
         parameters = image.parameters if self._write_parameters else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -22,6 +23,7 @@ class GiveBack:
 
     crashed: bool
     delay_s: float = 0.0
+    max_batch: int | None = None
 
 
 Ending: TypeAlias = TaskEnded | GiveBack
@@ -29,18 +31,42 @@ Ending: TypeAlias = TaskEnded | GiveBack
 
 @dataclass(slots=True)
 class RunningTask:
-    """A task this worker holds the lease of, and what there is of its result."""
+    """A task this worker holds the lease of, and what there is of its result.
+
+    Attributes:
+        most_running: tasks that shared the device with it at most, itself included.
+        stop_reason: why the worker had it stopped; "" where it did not, or its caller did.
+    """
 
     record: TaskRecord
     lease: Lease
     outputs: list[TaskOutput] = field(default_factory=list)
     progress: tuple[float, str] = (0.0, "")
     cancel_sent: bool = False
+    started_at: float = field(default_factory=time.monotonic)
+    most_running: int = 1
+    stop_reason: str = ""
 
     @property
     def uid(self) -> str:
         """Of the task."""
         return self.record.uid
+
+    @property
+    def max_batch(self) -> int | None:
+        """How many tasks may share the device with it, itself included; None for any number."""
+        return 1 if self.record.solo else self.record.max_batch
+
+    def ending(self, ended: TaskEnded) -> Ending:
+        """What becomes of it: not always what the child says.
+
+        Where memory ran out beside others it is run again in a smaller company, at last alone.
+        """
+        if ended.out_of_memory and self.most_running > 1:
+            return GiveBack(crashed=False, max_batch=self.most_running // 2)
+        if ended.error_code == TASK_CANCELED and self.stop_reason:
+            return TaskEnded(self.uid, TASK_GENERATION_FAILED, self.stop_reason)
+        return ended
 
 
 class Publisher:
@@ -115,9 +141,12 @@ class Publisher:
         """Make the state change; whether the task's images are published now."""
         uid, lease = task.uid, task.lease
         match ending:
-            case GiveBack(crashed, delay_s):
-                status = self._store.release(lease, crashed=crashed, delay_s=delay_s)
-                logger.info("task %s: given back, now %s", uid, status)
+            case GiveBack(crashed, delay_s, max_batch):
+                status = self._store.release(
+                    lease, crashed=crashed, delay_s=delay_s, max_batch=max_batch
+                )
+                beside = "" if max_batch is None else f", to run as one of {max_batch}"
+                logger.info("task %s: given back, now %s%s", uid, status, beside)
                 return False
             case TaskEnded(error_code=code) if code == TASK_CANCELED:
                 self._store.end_canceled(lease)

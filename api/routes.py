@@ -191,7 +191,7 @@ def readyz(service: TheService) -> JSONResponse:
         queued: int | None = service.store.depth()
     except StoreUnavailable:
         queued = None
-    room = service.has_room()
+    room = service.back_pressure.has_disk()
     ready = queued is not None and room
     content = {"ready": ready, "store": queued is not None, "disk": room, "queued": queued}
     return JSONResponse(content, status_code=200 if ready else 503)

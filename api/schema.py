@@ -78,6 +78,9 @@ tasks = Table(
     Column("images_expire_at", Float),
     Column("images_purged", Boolean, nullable=False, server_default=false()),
     Column("record_expires_at", Float),
+    Column("est_cost", Float, nullable=False, server_default="0"),
+    Column("max_batch", Integer),  # how many tasks may share the device with it, itself included
+    Column("run_deadline", Float),  # of the start that is under way
     Column("points_held", Boolean),  # on the account; null where none were ever reserved
     Column("idempotency_key", Text),
     Column("request_digest", Text),  # of a request that has an idempotency key
@@ -146,6 +149,30 @@ accounts = Table(
     Column("used_points", BigInteger, nullable=False, server_default="0"),
     Column("expires_at", Float),
     Column("max_queued", Integer),
+)
+
+# Also of keys that stand in the settings alone. Who never put a task may have no row.
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("vtime", Float, nullable=False, server_default="0"),  # where its next task may start
+    Column("weight", Float, nullable=False, server_default="1"),
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
+    Column("max_running", Integer),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("loaded_models", JSON, nullable=False),
+    Column("num_running", Integer, nullable=False),
+    Column("draining", Boolean, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("last_beat_at", Float, nullable=False),
 )
 
 meta = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from api.back_pressure import BackPressure
 from api.blobs import BlobStore
 from api.intake import Intake
 from api.keys import KeyRing
@@ -32,12 +33,8 @@ class Service:
     registry: Registry
     urls: ResultUrls
     intake: Intake
+    back_pressure: BackPressure
     rate_limit: RateLimit
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
     )
-
-    def has_room(self) -> bool:
-        """Whether free disk space is above the floor for new tasks."""
-        free_bytes = self.blobs.free_bytes()
-        return free_bytes is None or free_bytes >= self.settings.min_free_disk_bytes

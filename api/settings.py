@@ -75,6 +75,18 @@ class Settings(BaseSettings):
         64_000_000, ge=64 * 64, description="Declared pixels of an input image; more is refused."
     )
     max_queued_tasks: int = Field(10_000, ge=1, description="A fuller queue answers 2001.")
+    max_queued_cost_per_device: float = Field(
+        100_000.0,
+        gt=0,
+        description="While more million pixels x steps wait for each live device, further tasks "
+        "are answered 2001.",
+    )
+    max_queued_per_key: int | None = Field(
+        None,
+        ge=1,
+        description="So many tasks of a key wait at once, unless it has a limit of its own; "
+        "further ones are answered 2001. Default no limit.",
+    )
     min_free_disk_bytes: int = Field(
         512 * 2**20, ge=0, description="With less free disk space new tasks are answered 2001."
     )
@@ -100,6 +112,21 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(15.0, gt=0.5, le=600, description="A silent worker loses its tasks.")
     max_attempts: int = Field(3, ge=1, le=10, description="A task is started at most so often.")
+    run_limit_s: float = Field(
+        3600.0, gt=0, description="A task that runs for longer without an end is stopped."
+    )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="A worker that is asked to end may finish what runs for so long; the rest it"
+        " gives back.",
+    )
+    max_running_per_key: int | None = Field(
+        None,
+        ge=1,
+        description="So many tasks of a key run at once, unless it has a limit of its own.",
+    )
     child_silence_s: float = Field(
         600.0, gt=0, description="A compute child that reports nothing for so long is replaced."
     )

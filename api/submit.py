@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from api.back_pressure import DISK_FULL
 from api.blobs import BlobStore, DiskFull, input_key
 from api.credits import points_of
 from api.errors import (
@@ -35,7 +36,6 @@ from engine.sub_models import SubModel
 logger = logging.getLogger(__name__)
 
 ACTION = "GenerateBackgrounds"
-DISK_FULL = "The disk is full, try again later"
 TRANSLATION_NOTE = "TranslatePrompts is not available yet: the prompts were used as they are."
 
 
@@ -58,14 +58,14 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         MissingParameter: no images were sent.
         MalformedRequest: an image, or the job as a whole, cannot be used.
         ModelNotFound: the main model or a sub-model is not registered.
-        QueueFull: the queue or the disk is full; told before any image is decoded.
+        QueueFull: see `api.back_pressure`; told before any image is decoded.
         TooFewCredits: the tenant's account does not cover it.
         ServiceUnavailable: the model is registered, but cannot be used.
     """
     key = idempotency_key(service, request)
     if (earlier := earlier_task(service, tenant, key)) is not None:
         return earlier
-    _require_room(service)
+    service.back_pressure.require_room(tenant)
     uid = new_uid()
     with service.decoding:
         files, resolved, plan = _accept(service, request, uid)
@@ -81,6 +81,7 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         num_images=len(plan.seeds),
         points=_points(plan, base=service.settings.points_per_megapixel_step),
         note=_note(resolved, plan, idempotent=key is not None),
+        est_cost=_cost(plan),
     )
     try:
         with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
@@ -89,6 +90,7 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         if (earlier := earlier_task(service, tenant, key)) is None:
             raise
         return earlier
+    service.back_pressure.added(task)
     return uid
 
 
@@ -172,13 +174,6 @@ def _plan(
         raise ServiceUnavailable from exc
 
 
-def _require_room(service: Service) -> None:
-    if service.store.depth() >= service.settings.max_queued_tasks:
-        raise QueueFull("The queue is full, try again later")
-    if not service.has_room():
-        raise QueueFull(DISK_FULL)
-
-
 def _points(plan: GenerationPlan, *, base: float) -> int:
     return points_of(
         width_px=plan.width_px,
@@ -188,6 +183,12 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
         base_points_per_megapixel_step=base,
         deep_fusion=plan.use_deep_fusion,
     )
+
+
+def _cost(plan: GenerationPlan) -> float:
+    """Megapixel steps; those that read a reference denoise it as well."""
+    megapixels = plan.width_px * plan.height_px * len(plan.seeds) / 1e6
+    return megapixels * plan.num_inference_steps * (2.0 if plan.use_deep_fusion else 1.0)
 
 
 def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan, *, idempotent: bool) -> str:

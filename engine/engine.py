@@ -15,7 +15,7 @@ from engine.default_dtype import stepping
 from engine.denoise import advance, predict
 from engine.device_profile import ProfileOptions, device_profile
 from engine.encoding_cache import EncodingCache
-from engine.errors import EngineError, GpuOutOfMemory, NonFiniteResult
+from engine.errors import EngineError, NonFiniteResult, as_engine_error
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone, all_failed
 from engine.finish import finish_image, finish_lane
 from engine.inpaint_pipeline import InpaintPipeline
@@ -96,6 +96,11 @@ class Engine:
     def busy(self) -> bool:
         """Whether any job has not ended."""
         return bool(self._waiting or self._in_flight())
+
+    @property
+    def loaded_models(self) -> tuple[str, ...]:
+        """Names of the checkpoints on the device."""
+        return self._models.names
 
     def add(self, job: GenerationJob) -> GenerationPlan:
         """Accepts a job; its images come out of later `step` calls.
@@ -267,7 +272,7 @@ class Engine:
             del self._jobs[part.job.job_id]
             self._waiting.put_back(part.job.plan)
             return []
-        return self._all_ended(part, _as_engine_error(exc))
+        return self._all_ended(part, as_engine_error(exc))
 
     # --- pipelines ---
 
@@ -314,7 +319,7 @@ class Engine:
             return []
         lane = pieces[0].lane
         self._lanes.remove(lane)
-        return self._all_ended(self._part_of(lane), _as_engine_error(exc))
+        return self._all_ended(self._part_of(lane), as_engine_error(exc))
 
     def _pass_done(self, lane: Lane) -> list[Event]:
         """Sends the lane's image into its next pass, or out."""
@@ -362,7 +367,7 @@ class Engine:
         if isinstance(exc, NonFiniteResult) and has_narrow_type:
             self._prepare(replace(part, in_float32=True))
             return []
-        return self._all_ended(part, _as_engine_error(exc))
+        return self._all_ended(part, as_engine_error(exc))
 
     def _all_ended(self, part: Part, error: EngineError) -> list[Event]:
         job_id = part.job.job_id
@@ -391,9 +396,3 @@ class Engine:
 def _step_done(lane: Lane) -> StepDone:
     done = lane.num_steps_before + lane.state.step_index
     return StepDone(lane.job_id, lane.image_index, done, lane.prepared.plan.total_steps)
-
-
-def _as_engine_error(exc: EngineError | torch.OutOfMemoryError) -> EngineError:
-    if isinstance(exc, EngineError):
-        return exc
-    return GpuOutOfMemory("the device ran out of memory")

@@ -45,7 +45,7 @@ def test_it_is_found_before_anything_is_decoded_or_asked_of_the_queue(
 ):
     uid = bench.submit(IdempotencyKey="order-7")
     monkeypatch.setattr(submit, "decode_foreground", None)
-    monkeypatch.setattr(submit, "_require_room", None)
+    monkeypatch.setattr(type(bench.app.state.service.back_pressure), "require_room", None)
     assert bench.submit(IdempotencyKey="order-7") == uid
 
 

@@ -19,7 +19,7 @@ from api.moves import move_from
 from api.schema import meta
 from api.settings import Settings
 from api.store import SqlTaskStore, open_store
-from api.tasks import LEGAL_MOVES, TaskStatus
+from api.tasks import LEGAL_MOVES, Claimant, TaskStatus
 from tests.api.store_contract import TaskStoreContract
 from tests.api.store_contract.stored import MakeStore, claimed, new_task, read
 
@@ -69,9 +69,9 @@ def test_two_processes_claim_each_task_once(make_store, tmp_path):
     for _ in range(200):
         store.put(new_task())
     program = (
-        "import sys; from api.store import SqlTaskStore\n"
+        "import sys; from api.store import SqlTaskStore; from api.tasks import Claimant\n"
         "store = SqlTaskStore(sys.argv[1])\n"
-        "while records := store.claim(owner=sys.argv[2], limit=2, lease_s=60, solo_allowed=True):\n"
+        "while records := store.claim(Claimant(sys.argv[2]), limit=2, lease_s=60):\n"
         "    print(*(record.uid for record in records), sep='\\n')\n"
     )
     url = f"sqlite:///{tmp_path / 'store' / 'tasks.db'}"
@@ -250,13 +250,13 @@ def test_what_workers_do_all_the_time_never_scans_all_tasks(make_store):
         "purge": statements_of(store, store.purge),
         "claim": statements_of(
             store,
-            lambda: store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True),
+            lambda: store.claim(Claimant("w"), limit=1, lease_s=60),
         ),
     }
     store.beat([lease], lease_s=-1, progress={})
     statements["sweep"] = statements_of(store, store.sweep)
     counts = [len(statements[work]) for work in ("look", "depth", "purge", "claim", "sweep")]
-    assert counts == [3, 1, 4, 4, 6]
+    assert counts == [3, 1, 4, 5, 6]
     scans = set()
     for work, sent in statements.items():
         for statement, parameters in sent:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from api.settings import SECRETS, Settings
 from api.supervisor import Supervisor, start_supervisor
-from api.tasks import Lease, TaskStatus
+from api.tasks import Claimant, Lease, TaskStatus
 from tests.api.store_contract.stored import output
 from tests.api.supervised import ROOT, children_of
 
@@ -157,7 +157,7 @@ def test_a_frozen_supervisor_cannot_publish_past_its_lease(make_service):
             frozen.send_signal(signal.SIGSTOP)
             service.until(lambda: " T " in Path(f"/proc/{frozen.pid}/stat").read_text())
         service.until(lambda: service.store.sweep() == [uid])
-        (record,) = service.store.claim(owner="w2", limit=1, lease_s=60, solo_allowed=True)
+        (record,) = service.store.claim(Claimant("w2"), limit=1, lease_s=60)
         service.store.finish(Lease(uid, "w2", record.token), [output(uid, token=record.token)])
         published = service.record(uid)
 
