@@ -8,14 +8,17 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api.back_pressure import BackPressure
 from api.blobs import BlobStore
 from api.errors import GATEWAY_FAULT, QueueFull, ServiceUnavailable, StoreUnavailable
+from api.headers import SECURITY_HEADERS, SecurityHeaders, page_policy
 from api.instruments.api import ApiInstruments
 from api.instruments.context import current_call
 from api.instruments.http import InstrumentedApp
 from api.intake import Intake
 from api.keys import KeyRing
-from api.openapi import docs_page, openapi_of
+from api.openapi import STYLE, docs_page, openapi_of
+from api.rate_limit import RateLimit
 from api.readiness import Readiness
 from api.responses import Response as WireResponse
 from api.result_urls import ResultUrls, base_url
@@ -25,6 +28,9 @@ from api.settings import Settings
 from api.store import SqlTaskStore
 from backdrop import __version__
 from engine.registry import Registry
+
+TIMEOUT = 110
+MALFORMED = 230
 
 
 def create_app(
@@ -50,6 +56,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(StoreUnavailable, _unavailable)
     app.add_exception_handler(Exception, _crashed)
+    back_pressure = BackPressure(store, blobs, settings)
     app.state.service = Service(
         settings=settings,
         store=store,
@@ -58,11 +65,14 @@ def create_app(
         registry=registry,
         urls=ResultUrls(store.secret(), base_url(settings)),
         intake=Intake(settings),
-        readiness=Readiness(settings, store, blobs),
+        back_pressure=back_pressure,
+        rate_limit=RateLimit(settings.max_requests_per_s, burst=settings.request_burst),
+        readiness=Readiness(settings, store, blobs, has_disk=back_pressure.has_disk),
     )
     instruments = ApiInstruments(settings, store.database)
     app.state.instruments = instruments
     app.add_middleware(InstrumentedApp, metrics=instruments.http, traces=instruments.traces)
+    app.add_middleware(SecurityHeaders)
     app.include_router(router)
     if settings.docs:
         _serve_docs(app)
@@ -72,6 +82,7 @@ def create_app(
 def _serve_docs(app: FastAPI) -> None:
     document = openapi_of(app)
     page = docs_page(document)
+    policy = page_policy(STYLE)
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi_json() -> JSONResponse:
@@ -79,13 +90,14 @@ def _serve_docs(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
 
 def _refused(_request: Request, exc: Exception) -> Response:
-    """Answers the server gives before the protocol begins: 404, 405, 413."""
+    """Answers the server gives before the protocol begins: 404, 405, 408, 413."""
     assert isinstance(exc, HTTPException)
-    error = WireResponse(RetCode=230, Message=exc.detail)
+    code = TIMEOUT if exc.status_code == 408 else MALFORMED
+    error = WireResponse(RetCode=code, Message=exc.detail)
     return _error(error, exc.status_code, headers=exc.headers)
 
 
@@ -98,7 +110,8 @@ def _unavailable(_request: Request, _exc: Exception) -> Response:
 
 def _crashed(_request: Request, _exc: Exception) -> Response:
     """Our own fault; the server logs the traceback and the caller learns nothing of it."""
-    return _error(WireResponse(RetCode=GATEWAY_FAULT, Message="Internal error"), 500)
+    error = WireResponse(RetCode=GATEWAY_FAULT, Message="Internal error")
+    return _error(error, 500, headers=SECURITY_HEADERS)  # sent from outside of all middleware
 
 
 def _error(

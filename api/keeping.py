@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, select, true, update
 
+from api.accounts import UNSETTLED, settle
 from api.database import Database
 from api.moves import CANCELED, EXPIRED, SOLO_AGAIN, WORKER_LOST, move_from
 from api.schema import task_outputs
@@ -40,12 +41,15 @@ def sweep(database: Database, *, ended: Mapping[str, Any]) -> list[str]:
     looks = [  # each is a look into an index of its own
         select(t.c.seq).where(t.c.state == running, over).limit(1),
         select(t.c.seq).where(t.c.state == queued, late).limit(1),
+        select(t.c.seq).where(UNSETTLED).limit(1),  # ended by workers that knew no accounts
     ]
     with database.read() as connection:  # mostly there is nothing to do
         if all(connection.execute(look).first() is None for look in looks):
             return []
     with database.write() as connection:
-        return [uid for move in moves for uid in connection.scalars(move.returning(t.c.uid)).all()]
+        uids = [uid for move in moves for uid in connection.scalars(move.returning(t.c.uid)).all()]
+        settle(connection)
+        return uids
 
 
 def purge(database: Database, *, limit: int) -> list[PurgedTask]:

@@ -45,6 +45,7 @@ def postgresql_engine(url: URL) -> Engine:
                 **{name: value for name, value in _CONNECT.items() if name not in url.query},
                 "prepare_threshold": None,
             },
+            hide_parameters=True,  # else tracebacks would show keys and prompts
             pool_pre_ping=True,  # the server may have been restarted meanwhile
             pool_size=5,
             max_overflow=11,

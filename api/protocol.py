@@ -249,6 +249,11 @@ class GenerateBackgroundsRequest(WireModel):
         exclude=True,
         description="Required: images as plain Base64 or data URLs; PNG, JPEG or WebP.",
     )
+    IdempotencyKey: Annotated[String, Field(min_length=1, max_length=255)] | None = Field(
+        None,
+        exclude=True,
+        description="Again the same: the same TaskUID; an addition, off by default.",
+    )
 
     @model_validator(mode="before")
     @classmethod

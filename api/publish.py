@@ -1,4 +1,4 @@
-"""From a worker's images to what the store says: written first, published by one state change."""
+"""A task at a worker: what it is made from, and how its images and its end reach the stores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeAlias
 from api.blobs import BlobError, BlobStore, output_key
 from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED, LeaseLost
 from api.instruments.context import about_task
-from api.messages import ImageBytes, TaskEnded
+from api.messages import Add, ImageBytes, TaskEnded
 from api.tasks import Lease, TaskOutput, TaskRecord, TaskStatus, TaskStore
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,22 @@ class RunningTask:
         if ended.error_code == TASK_CANCELED and self.stop_reason:
             return TaskEnded(self.uid, TASK_GENERATION_FAILED, self.stop_reason)
         return ended
+
+
+def order_of(record: TaskRecord, blobs: BlobStore) -> Add:
+    """What the compute child is told of a claimed task.
+
+    Raises:
+        KeyError, BlobError: an input image is missing.
+        OSError: one cannot be read.
+    """
+    reference = record.inputs.get("reference")
+    return Add(
+        uid=record.uid,
+        params=record.params,
+        foreground=blobs.get(record.inputs["foreground"]),
+        reference=None if reference is None else blobs.get(reference),
+    )
 
 
 class Publisher:

@@ -39,16 +39,25 @@ class Readiness:
         settings: of the service.
         store: where tasks lie.
         blobs: where images lie.
+        has_disk: whether free disk space is above the floor for new tasks.
 
     Attributes:
         runs_workers: whether workers belong to this process, so that one must live.
     """
 
-    def __init__(self, settings: Settings, store: TaskStore, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: TaskStore,
+        blobs: BlobStore,
+        *,
+        has_disk: Callable[[], bool],
+    ) -> None:
         self.runs_workers = False
         self._settings = settings
         self._store = store
         self._blobs = blobs
+        self._has_disk = has_disk
         self._draining = False
         self._lock = threading.Lock()
         self._probed: dict[str, bool] = {}
@@ -58,17 +67,12 @@ class Readiness:
         """The server is being stopped; it is not ready ever after."""
         self._draining = True
 
-    def has_room(self) -> bool:
-        """Whether free disk space is above the floor for new tasks."""
-        free_bytes = self._blobs.free_bytes()
-        return free_bytes is None or free_bytes >= self._settings.min_free_disk_bytes
-
     def look(self) -> dict[str, object]:
         """Each part and whether it is fit, the queue's depth, and the reasons against. Blocking."""
         queued = self._depth()
         parts = {
             "store": queued is not None,
-            "disk": self.has_room(),
+            "disk": self._has_disk(),
             **self._probe(),
             "workers": not self.runs_workers or self._has_worker(),
         }

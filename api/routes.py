@@ -84,14 +84,15 @@ def _note(params: Mapping[str, JsonValue]) -> None:
 def perform(service: Service, params: Mapping[str, JsonValue]) -> WireResponse:
     """Checks a request in the protocol's order and carries it out.
 
-    The order tells nothing about actions to the unsigned: 160, 170, 172, 171, 161, then 220 and
-    230.
+    The order tells nothing about actions to the unsigned: 160, 170, 172, 171, then 153, 161, 220
+    and 230.
 
     Raises:
         ApiError: the first thing that is wrong.
     """
     name = _text(params, "Action", MissingAction())
     tenant = authenticate(service, params)
+    service.rate_limit.take(tenant)
     if name not in ACTIONS:
         raise UnknownAction(name)
     action = ACTIONS[name]
@@ -124,9 +125,8 @@ def _text(params: Mapping[str, JsonValue], name: str, missing: ApiError) -> str:
 
 
 def _refusal(refusal: ApiError, params: Mapping[str, JsonValue]) -> JSONResponse:
-    headers = {}
-    if isinstance(refusal, QueueFull):
-        headers["Retry-After"] = str(refusal.retry_after_s)
+    after_s = refusal.retry_after_s
+    headers = {} if after_s is None else {"Retry-After": str(after_s)}
     error = WireResponse(RetCode=refusal.ret_code, Message=refusal.message)
     return _json(error, params, headers=headers)
 
@@ -170,11 +170,7 @@ def result_image(
     output = _output(service, uid, int(image_index))
     if output is None:
         raise gone
-    headers = {
-        "ETag": f'"{output.sha256}"',
-        "Cache-Control": "private",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"ETag": f'"{output.sha256}"', "Cache-Control": "private"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     try:
@@ -185,9 +181,11 @@ def result_image(
 
 
 def _output(service: Service, uid: str, image_index: int) -> TaskOutput | None:
+    """The image, while its owner's key is in force."""
     record = service.store.get(uid)
-    outputs = () if record is None else record.outputs
-    return next((each for each in outputs if each.image_index == image_index), None)
+    if record is None or service.keys.private_key(record.tenant) is None:
+        return None
+    return next((each for each in record.outputs if each.image_index == image_index), None)
 
 
 @router.get("/healthz", tags=["probes"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from api.back_pressure import BackPressure
 from api.blobs import BlobStore
 from api.intake import Intake
 from api.keys import KeyRing
 from api.process import num_cores
+from api.rate_limit import RateLimit
 from api.readiness import Readiness
 from api.result_urls import ResultUrls
 from api.settings import Settings
@@ -32,6 +34,8 @@ class Service:
     registry: Registry
     urls: ResultUrls
     intake: Intake
+    back_pressure: BackPressure
+    rate_limit: RateLimit
     readiness: Readiness
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))

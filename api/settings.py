@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,8 @@ from api.process import is_installed
 
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
+SECRETS = ("keys", "key_secrets", "key_secret_file")  # fields that only the API needs
+KEY_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "models.yaml"
 
 
@@ -46,6 +49,14 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Key pairs PUBLIC:PRIVATE in addition to those in the store, comma-separated.",
     )
+    key_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        description="32 random bytes as 64 hex digits: private keys are stored sealed with them. "
+        "After a comma earlier ones, whose keys are sealed anew at the next start.",
+    )
+    key_secret_file: Path | None = Field(
+        None, description="File that holds the key secrets instead, one a line."
+    )
     public_base_url: str | None = Field(
         None, description="Base of result URLs; default the bound address, never the Host header."
     )
@@ -56,12 +67,42 @@ class Settings(BaseSettings):
         ge=2**16,
         description="While the uploads in flight add up to more, further ones are answered 2001.",
     )
+    min_upload_bytes_per_s: int = Field(
+        32 * 2**10,
+        ge=1,
+        description="A body that comes more slowly on average gets 408 once upload_grace_s is up.",
+    )
+    upload_grace_s: float = Field(30.0, gt=0, description="Time that any body may take.")
     max_image_pixels: int = Field(
         64_000_000, ge=64 * 64, description="Declared pixels of an input image; more is refused."
     )
     max_queued_tasks: int = Field(10_000, ge=1, description="A fuller queue answers 2001.")
+    max_queued_cost_per_device: float = Field(
+        100_000.0,
+        gt=0,
+        description="While more million pixels x steps wait for each live device, further tasks "
+        "are answered 2001.",
+    )
+    max_queued_per_key: int | None = Field(
+        None,
+        ge=1,
+        description="So many tasks of a key wait at once, unless it has a limit of its own; "
+        "further ones are answered 2001. Default no limit.",
+    )
     min_free_disk_bytes: int = Field(
         512 * 2**20, ge=0, description="With less free disk space new tasks are answered 2001."
+    )
+    max_requests_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="Lasting rate of one key's requests in one API process; beyond it they are "
+        "answered 153. Default no limit.",
+    )
+    request_burst: int = Field(
+        20, ge=1, description="Requests that a rested key may make at once under that limit."
+    )
+    idempotency_keys: bool = Field(
+        False, description="Requests of one IdempotencyKey make one task, within records_keep_s."
     )
 
     devices: Annotated[list[str], NoDecode] = Field(
@@ -168,7 +209,7 @@ class Settings(BaseSettings):
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 
-    @field_validator("keys", "devices", mode="before")
+    @field_validator("keys", "key_secrets", "devices", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
@@ -187,6 +228,20 @@ class Settings(BaseSettings):
     def _can_be_sent(cls, value: str | None) -> str | None:
         if value is not None and not is_installed("opentelemetry.exporter.otlp.proto.http"):
             raise ValueError("needs the extra otel: pip install 'backdrop[otel]'")
+        return value
+
+    @field_validator("key_secrets")
+    @classmethod
+    def _are_secrets(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if not all(KEY_SECRET.fullmatch(secret.get_secret_value()) for secret in value):
+            raise ValueError("a secret is written as 64 hex digits")
+        return value
+
+    @field_validator("key_secret_file")
+    @classmethod
+    def _stands_alone(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("key_secrets"):
+            raise ValueError("key_secrets are given too: give one of both")
         return value
 
     @field_validator("database_url")
@@ -212,9 +267,9 @@ class Settings(BaseSettings):
         return value
 
     def for_worker(self) -> str:
-        """These settings as JSON for a worker process, secrets it needs in clear, keys left out."""
+        """These settings as JSON for a worker process: the database's password, but no `SECRETS`."""
         url = None if self.database_url is None else self.database_url.get_secret_value()
-        settings = self.model_dump(mode="json", exclude={"keys", "database_url"})
+        settings = self.model_dump(mode="json", exclude={*SECRETS, "database_url"})
         return json.dumps({**settings, "database_url": url})
 
     @classmethod

@@ -44,6 +44,7 @@ def sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite", database=str(path)),
         module=_sqlite_module(),
+        hide_parameters=True,  # else tracebacks would show keys and prompts
         pool_size=8,
         max_overflow=56,  # connections to a file are cheap, waiting for one is not
     )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from api.accounts import Ledger, settle
 from api.claims import Claims
 from api.database import Database, insert_if_absent, open_database
 from api.doorbell import Doorbell
@@ -36,12 +37,22 @@ from api.moves import (
     lease_lost,
     move_from,
 )
-from api.rows import RECORD, RECORDS_OF_TENANT, insert_outputs, new_row, read_records
+from api.rows import (
+    RECORD,
+    RECORDS_OF_TENANT,
+    insert_outputs,
+    new_row,
+    read_records,
+    uid_and_digest,
+)
 from api.schema import tasks as t
 from api.settings import Settings
 from api.tasks import (
+    Account,
+    Backlog,
     BeatAnswer,
     Claimant,
+    IdempotencyKey,
     Lease,
     News,
     NewTask,
@@ -71,6 +82,7 @@ class SqlTaskStore:
         queue_keep_s: a task that was not started within this time expires; None for never.
         run_limit_s: a start may take so long; None for ever.
         max_running_per_key: of keys that have no limit of their own; None for no limit.
+        max_queued_per_key: likewise.
         doorbell: tells the workers what is new; None for none.
 
     Every method raises `StoreUnavailable` where the database does not answer in time.
@@ -86,6 +98,7 @@ class SqlTaskStore:
         queue_keep_s: float | None = None,
         run_limit_s: float | None = None,
         max_running_per_key: int | None = None,
+        max_queued_per_key: int | None = None,
         doorbell: Doorbell | Notifier | None = None,
     ) -> None:
         self.database = open_database(database) if isinstance(database, str) else database
@@ -95,6 +108,7 @@ class SqlTaskStore:
         self._queue_keep_s = queue_keep_s
         self._doorbell = doorbell
         self.fair_queue = FairQueue(self.database)
+        self._ledger = Ledger(self.database, max_queued_per_key=max_queued_per_key)
         self._workers = Workers(self.database)
         self._claims = Claims(
             self.database, max_running_per_key=max_running_per_key, run_limit_s=run_limit_s
@@ -109,11 +123,11 @@ class SqlTaskStore:
         with self.database.write() as connection:
             return bytes.fromhex(insert_if_absent(connection, "secret", secrets.token_hex(32)))
 
-    def put(self, task: NewTask) -> None:
-        """See `TaskStore.put`. Raises `IllegalMove` where the uid is taken."""
+    def put(self, task: NewTask, *, idempotency_key: IdempotencyKey | None = None) -> None:
+        """See `TaskStore.put`."""
         now = self.database.now
         row = insert(t).values(
-            **new_row(task),
+            **new_row(task, idempotency_key),
             state=TaskStatus.QUEUED,
             max_attempts=self._max_attempts,
             queue_deadline=None if self._queue_keep_s is None else now + self._queue_keep_s,
@@ -123,9 +137,19 @@ class SqlTaskStore:
             with self.database.write() as connection:
                 place = self.fair_queue.enter(connection, task.tenant, task.est_cost)
                 connection.execute(row.values(**place))
+                self._ledger.enter(connection, task)
         except exc.IntegrityError as cause:
             raise IllegalMove(f"task {task.uid} is stored already") from cause
         self._ring(News.QUEUED)
+
+    def require_place(self, *, tenant: str) -> None:
+        """See `TaskStore.require_place`."""
+        self._ledger.require_place(tenant)
+
+    def find_idempotent(self, text: str, *, tenant: str) -> tuple[str, str] | None:
+        """See `TaskStore.find_idempotent`."""
+        with self.database.read() as connection:
+            return uid_and_digest(connection, text, tenant=tenant)
 
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
         """See `TaskStore.get_many`."""
@@ -152,11 +176,19 @@ class SqlTaskStore:
         with self.database.read() as connection:
             return list(connection.scalars(query))
 
+    def account(self, *, tenant: str) -> Account:
+        """See `TaskStore.account`."""
+        return self._ledger.account(tenant)
+
     def depth(self) -> int:
         """See `TaskStore.depth`."""
         query = select(func.count()).where(t.c.state == TaskStatus.QUEUED)
         with self.database.read() as connection:
             return connection.execute(query).scalar_one()
+
+    def backlog(self) -> Backlog:
+        """See `TaskStore.backlog`."""
+        return self._workers.backlog()
 
     def claim(self, claimant: Claimant, *, limit: int, lease_s: float) -> list[TaskRecord]:
         """See `TaskStore.claim`."""
@@ -205,6 +237,7 @@ class SqlTaskStore:
             if sorted(output.image_index for output in outputs) != list(range(num_images)):
                 raise IllegalMove(f"task {lease.uid} has not all of its {num_images} images")
             insert_outputs(connection, lease.uid, outputs)
+            settle(connection, t.c.uid == lease.uid)
 
     def fail(
         self,
@@ -252,6 +285,8 @@ class SqlTaskStore:
                     move = move.values(max_batch=max_batch)
                 status = TaskStatus.QUEUED
             connection.execute(move.where(held(lease)))
+            if status.is_final:
+                settle(connection, t.c.uid == lease.uid)
             return status
 
     def end_canceled(self, lease: Lease) -> None:
@@ -269,6 +304,7 @@ class SqlTaskStore:
             if status is TaskStatus.QUEUED:
                 move = move_from(TaskStatus.QUEUED, TaskStatus.CANCELED)
                 connection.execute(move.where(mine).values(**CANCELED, **self._ended()))
+                settle(connection, mine)
                 return TaskStatus.CANCELED
             if status is TaskStatus.RUNNING:
                 connection.execute(update(t).where(mine).values(cancel_requested=True))
@@ -318,6 +354,7 @@ class SqlTaskStore:
         move = move.where(held(lease)).values(**self._ended())
         if connection.execute(move.returning(t.c.seq)).first() is None:
             raise lease_lost(lease)
+        settle(connection, t.c.uid == lease.uid)
 
 
 def open_store(settings: Settings) -> SqlTaskStore:
@@ -335,6 +372,7 @@ def open_store(settings: Settings) -> SqlTaskStore:
         queue_keep_s=settings.queue_keep_s,
         run_limit_s=settings.run_limit_s,
         max_running_per_key=settings.max_running_per_key,
+        max_queued_per_key=settings.max_queued_per_key,
         doorbell=_doorbell_of(database, settings),
     )
 

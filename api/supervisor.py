@@ -27,7 +27,6 @@ from api.errors import TASK_IMAGE_UNDECODABLE, StoreUnavailable
 from api.instruments.logs import set_up_logging
 from api.instruments.worker import REPORT_PERIOD_S, WorkerInstruments
 from api.messages import (
-    Add,
     Cancel,
     ImageBytes,
     Loaded,
@@ -38,8 +37,8 @@ from api.messages import (
     ToSupervisor,
 )
 from api.process import die_with_parent, num_cores
-from api.publish import Ending, GiveBack, Publisher, RunningTask
-from api.settings import Settings
+from api.publish import Ending, GiveBack, Publisher, RunningTask, order_of
+from api.settings import SECRETS, Settings
 from api.store import open_store
 from api.tasks import Lease, News, TaskRecord, TaskStore, WorkerState
 
@@ -174,13 +173,7 @@ class Supervisor:
         """Hand a claimed task to the child."""
         task = RunningTask(record, Lease(record.uid, self.owner, record.token))
         try:
-            reference = record.inputs.get("reference")
-            message = Add(
-                uid=record.uid,
-                params=record.params,
-                foreground=self._blobs.get(record.inputs["foreground"]),
-                reference=None if reference is None else self._blobs.get(reference),
-            )
+            message = order_of(record, self._blobs)
         except (BlobError, KeyError):
             ended = TaskEnded(record.uid, TASK_IMAGE_UNDECODABLE, "an input image is missing")
             self._endings.append((task, ended))
@@ -370,11 +363,16 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     """Start a supervisor as a process of its own, which ends in good order with this one.
 
     Call it in the main thread: the process gets SIGTERM when the thread that started it ends.
-    The settings travel through its standard input; keys are left out.
+    The settings travel through its standard input. What is secret stays here, also in the
+    environment: a supervisor needs no keys, and its child opens files from elsewhere.
     """
+    secret_variables = {f"BACKDROP_{name}".upper() for name in SECRETS}
+    environment = {
+        name: value for name, value in os.environ.items() if name.upper() not in secret_variables
+    }
     command = [sys.executable, "-m", "api.supervisor", "--device", device]
     command += ["--parent-pid", str(os.getpid())]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, env=environment)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # its exit code tells why
         pipe.write(settings.for_worker().encode())

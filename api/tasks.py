@@ -71,6 +71,19 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a caller tells equal requests by.
+
+    Attributes:
+        text: unique with the tenant.
+        request_digest: of the request it stands for.
+    """
+
+    text: str
+    request_digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOutput:
     """One published image: where it lies and what it is."""
 
@@ -116,6 +129,47 @@ class TaskRecord:
     est_cost: float = 0.0
     max_batch: int | None = None  # how many tasks may share the device with it, itself included
     outputs: tuple[TaskOutput, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a key may use and has used; a key that nothing is stored of may use all it likes.
+
+    Attributes:
+        total_points: ever granted; None for unlimited.
+        reserved_points: of tasks that have not ended.
+        used_points: of tasks that ended as Finished.
+        expires_at: from this Unix time on the key gets no new tasks; None for never.
+        max_queued: so many of its tasks may wait at once; None for the service's own limit.
+    """
+
+    total_points: int | None = None
+    reserved_points: int = 0
+    used_points: int = 0
+    expires_at: float | None = None
+    max_queued: int | None = None
+
+    @property
+    def left_points(self) -> int | None:
+        """What new tasks may cost; None for unlimited."""
+        if self.total_points is None:
+            return None
+        return self.total_points - self.used_points - self.reserved_points
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits, and for whom.
+
+    Attributes:
+        num_queued: tasks that wait.
+        est_cost: of them all.
+        num_devices: workers that take tasks.
+    """
+
+    num_queued: int
+    est_cost: float
+    num_devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +258,22 @@ class TaskStore(Protocol):
     call it off the event loop.
     """
 
-    def put(self, task: NewTask) -> None:
-        """Store `task` as queued. When this returns, the task survives a power cut."""
+    def put(self, task: NewTask, *, idempotency_key: IdempotencyKey | None = None) -> None:
+        """Store `task` as queued and reserve its points. When this returns, it survives a power cut.
+
+        Raises:
+            IllegalMove: the uid, or the key together with the tenant, is taken.
+            QueueFull: its tenant has as many tasks waiting as it may.
+            TooFewCredits: its tenant has not enough points.
+        """
+        ...
+
+    def require_place(self, *, tenant: str) -> None:
+        """Raise `QueueFull` where `put` would, so far as it can be told before."""
+        ...
+
+    def find_idempotent(self, text: str, *, tenant: str) -> tuple[str, str] | None:
+        """Uid and request digest of what the tenant put under the key `text`."""
         ...
 
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
@@ -220,8 +288,16 @@ class TaskStore(Protocol):
         """Uids of the tenant's queued and running tasks, oldest first."""
         ...
 
+    def account(self, *, tenant: str) -> Account:
+        """What the tenant may use and has used."""
+        ...
+
     def depth(self) -> int:
         """Number of queued tasks."""
+        ...
+
+    def backlog(self) -> Backlog:
+        """What waits, and for whom; takes as long as the queue is."""
         ...
 
     def claim(self, claimant: Claimant, *, limit: int, lease_s: float) -> list[TaskRecord]:

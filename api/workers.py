@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from api.database import Database
+from api.schema import tasks as t
 from api.schema import workers as w
-from api.tasks import WorkerRecord, WorkerState
+from api.tasks import Backlog, TaskStatus, WorkerRecord, WorkerState
 
 HEARD_OF_S = 60.0
 
@@ -60,3 +61,11 @@ class Workers:
             )
             for row in rows
         ]
+
+    def backlog(self) -> Backlog:
+        """See `TaskStore.backlog`."""
+        queued = select(func.count(), func.coalesce(func.sum(t.c.est_cost), 0.0))
+        with self._database.read() as connection:
+            num, est_cost = connection.execute(queued.where(t.c.state == TaskStatus.QUEUED)).one()
+        taking = [worker for worker in self.all() if not worker.state.draining]
+        return Backlog(num, est_cost, len(taking))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from api.settings import Settings
-from api.supervisor import Supervisor
+from api.settings import SECRETS, Settings
+from api.supervisor import Supervisor, start_supervisor
 from api.tasks import Claimant, Lease, TaskStatus
 from tests.api.store_contract.stored import output
 from tests.api.supervised import ROOT, children_of
@@ -34,14 +34,31 @@ def test_settings_reach_a_supervisor_process_whole(tmp_path):
         data_dir=tmp_path / "d",
         lease_s=7.5,
         devices=["cpu"],
-        keys=[SecretStr("a:secret")],
+        keys=[SecretStr("a:private")],
+        key_secrets=[SecretStr("f" * 64)],
         database_url=SecretStr("postgresql://user:password@host/name"),
     )
     sent = settings.for_worker()
 
-    assert "secret" not in sent
+    assert "private" not in sent
+    assert "ffff" not in sent
     received = Settings.model_validate_json(sent)
-    assert received.model_dump(exclude={"keys"}) == settings.model_dump(exclude={"keys"})
+    assert received.model_dump(exclude={*SECRETS}) == settings.model_dump(exclude={*SECRETS})
+
+
+def test_a_supervisors_environment_holds_no_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKDROP_KEYS", "a:private")
+    monkeypatch.setenv("BACKDROP_KEY_SECRETS", "f" * 64)
+    process = start_supervisor(Settings(data_dir=tmp_path, models=Path("none.yaml")), "cpu")
+    environment = Path(f"/proc/{process.pid}/environ")
+    deadline = time.monotonic() + 10
+    while not (shown := environment.read_bytes()):  # empty until the program is loaded
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait()
+
+    assert b"PATH=" in shown
+    assert b"BACKDROP_KEY" not in shown
 
 
 def test_a_started_supervisor_ends_with_the_process_that_started_it(tmp_path):
