@@ -153,7 +153,7 @@ class Overviews:
                 self._database.now - t.c.started_at,
             )
             .where(t.c.state == TaskStatus.RUNNING)
-            .order_by(t.c.lease_until, t.c.seq)
+            .order_by(t.c.started_at, t.c.seq)
             .limit(MAX_TASKS)
         )
         with self._database.read() as connection:
