@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api import control, protocol, queries, responses
+from api import control, protocol, queries, query_requests, responses
 from api.service import Service
 from api.submit import submit
 from api.webhook_sender import accepted_url
@@ -40,30 +40,30 @@ ACTIONS: Mapping[str, Action] = {
         responses.GenerateBackgroundsResponse,
     ),
     "ListTasksDetails": Action(
-        protocol.ListTasksDetailsRequest,
+        query_requests.ListTasksDetailsRequest,
         queries.list_tasks_details,
         responses.ListTasksDetailsResponse,
     ),
     "ListRunningTasks": Action(
-        protocol.ListRunningTasksRequest,
+        query_requests.ListRunningTasksRequest,
         queries.list_running_tasks,
         responses.ListRunningTasksResponse,
     ),
     "ListGenerateTaskDetail": Action(
-        protocol.ListGenerateTaskDetailRequest,
+        query_requests.ListGenerateTaskDetailRequest,
         queries.list_generate_task_detail,
         responses.ListGenerateTaskDetailResponse,
     ),
     "GetGenerateTaskDetail": Action(
-        protocol.GetGenerateTaskDetailRequest,
+        query_requests.GetGenerateTaskDetailRequest,
         queries.get_generate_task_detail,
         responses.GetGenerateTaskDetailResponse,
     ),
     "ListModels": Action(
-        protocol.ListModelsRequest, queries.list_models, responses.ListModelsResponse
+        query_requests.ListModelsRequest, queries.list_models, responses.ListModelsResponse
     ),
     "GetCreditBalance": Action(
-        protocol.GetCreditBalanceRequest,
+        query_requests.GetCreditBalanceRequest,
         queries.get_credit_balance,
         responses.GetCreditBalanceResponse,
     ),

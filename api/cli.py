@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,26 +15,28 @@ import typer
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
-from api import models_command
+from api import keys_command, models_command
 from api.devices import find_devices
 from api.doctor.command import probe, report
 from api.doctor.installation import check_installation
 from api.errors import ApiError, TaskStoreError
 from api.generate import job_from_files, write_images
-from api.keys import KeyRing
+from api.instruments.logs import set_up_logging
+from api.instruments.top import show_top
+from api.instruments.worker_endpoint import own_metrics
 from api.models_pull import PullFailed
 from api.process import set_library_environment
 from api.protocol import SAMPLER_NAMES, ResizeModeName
 from api.server import serve as run_server
-from api.server import tell_new_pair
 from api.settings import Settings
-from api.store import open_store
 from api.supervisor import run_supervisor
+from api.tasks import Account
 from api.wire_types import field_path
 from engine.errors import EngineError
 from engine.registry import load_registry
 
 USER_ERROR = 2
+MAX_TOP_UP = 10**12
 
 app = typer.Typer(
     help="Backgrounds painted around product cut-outs: the server, its workers, and a local run.",
@@ -53,6 +56,15 @@ Models = Annotated[Path | None, typer.Option(help="Path of models.yaml.")]
 Keys = Annotated[
     list[str] | None, typer.Option("--key", help="A key pair PUBLIC:PRIVATE; may be repeated.")
 ]
+PublicKey = Annotated[str, typer.Argument(metavar="PUBLIC_KEY")]
+Expires = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        help="From this time (UTC) on it gets no new tasks; default never.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda:0, ...; default what is there.")]
 
 
@@ -106,8 +118,23 @@ def worker(data_dir: DataDir = None, models: Models = None, device: Device = Non
     """Run the worker of one device, in this process."""
     settings = _settings(data_dir=data_dir, models=models)
     load_registry(settings.models)
-    with _naming_what_failed(settings):
+    set_up_logging("supervisor", settings.log_format)
+    with _naming_what_failed(settings), own_metrics(settings):
         run_supervisor(settings, device or _devices(settings)[0])
+
+
+@app.command()
+def top(
+    data_dir: DataDir = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a second, or with --once just one.")
+    ] = False,
+) -> None:
+    """Watch the queue, the workers, their tasks, and what failed last."""
+    settings = _settings(data_dir=data_dir)
+    with _naming_what_failed(settings):
+        show_top(settings, once=once, as_json=json)
 
 
 @app.command()
@@ -258,16 +285,63 @@ def pull_models(
 def add_key(
     data_dir: DataDir = None,
     label: Annotated[str, typer.Option(help="A note on whose it is.")] = "",
+    credit: Annotated[
+        int | None,
+        typer.Option(
+            "--credits", min=0, max=MAX_TOP_UP, help="What it may use; default unlimited."
+        ),
+    ] = None,
+    expires: Expires = None,
+    max_queued: Annotated[
+        int | None, typer.Option(min=1, help="So many of its tasks may wait at once.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key pair and print it; the private half is never shown again."""
+    account = Account(total_points=credit, expires_at=_unix_s(expires), max_queued=max_queued)
     settings = _settings(data_dir=data_dir)
     with _naming_what_failed(settings):
-        store = open_store(settings)
-        tell_new_pair(KeyRing(store.database), label=label, say=typer.echo)
-        store.close()
+        keys_command.add_key(settings, label=label, account=account, as_json=as_json)
+
+
+@keys_app.command("list")
+def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all keys, their credits and what they have used."""
+    settings = _settings(data_dir=data_dir)
+    with _naming_what_failed(settings):
+        keys_command.list_keys(settings, as_json=as_json)
+
+
+@keys_app.command("revoke")
+def revoke_key(public_key: PublicKey, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Refuse a key from now on, for good; tasks it has running end normally."""
+    settings = _settings(data_dir=data_dir)
+    with _naming_what_failed(settings):
+        keys_command.revoke_key(settings, public_key, as_json=as_json)
+
+
+@keys_app.command("topup")
+def top_up_key(
+    public_key: PublicKey,
+    credit: Annotated[int, typer.Argument(metavar="CREDITS", min=1, max=MAX_TOP_UP)],
+    expires: Expires = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Grant a key more credits."""
+    settings = _settings(data_dir=data_dir)
+    with _naming_what_failed(settings):
+        keys_command.top_up_key(
+            settings, public_key, credit, expires_at=_unix_s(expires), as_json=as_json
+        )
+
+
+def _unix_s(time: datetime | None) -> float | None:
+    return None if time is None else time.replace(tzinfo=UTC).timestamp()
 
 
 def _serve(settings: Settings, devices: Sequence[str]) -> None:
+    set_up_logging("api", settings.log_format)
     with _naming_what_failed(settings):
         run_server(settings, devices=devices, say=typer.echo)
 

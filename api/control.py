@@ -7,8 +7,8 @@ from typing import Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.protocol import Uid
 from api.queries import details_of
+from api.query_requests import Uid
 from api.responses import ListTasksDetailsResponse, Response
 from api.service import Service
 from api.wire_types import List, WireModel

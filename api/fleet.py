@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 30.0
 STEADY_S = 60.0  # a supervisor that ran so long is restarted without delay
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0  # beyond what it may drain
 
 Starter = Callable[[Settings, str], "subprocess.Popen[bytes]"]
 
@@ -67,7 +67,7 @@ class Fleet:
         running = [post.process for post in self._posts if post.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
+        deadline = time.monotonic() + self._settings.drain_s + STOP_TIMEOUT_S
         for process in running:
             try:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))

@@ -12,6 +12,7 @@ from typing import cast
 from pydantic import ValidationError
 
 from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED, TASK_IMAGE_UNDECODABLE
+from api.instruments.context import about_task
 from api.media import decode_foreground, decode_reference
 from api.messages import Add, Cancel, Start, TaskEnded, ToChild
 from api.prompts_used import stored_prompts_used
@@ -115,7 +116,8 @@ class Incoming:
             add = self._uploads.get()
             if add.uid not in self._undecoded:  # cancelled
                 continue
-            outcome = self._job(add)
+            with about_task(add.uid):
+                outcome = self._job(add)
             with self._lock:
                 if add.uid not in self._undecoded:
                     continue

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 RANDOM_SEED = -1
 MAX_PROMPT_CHARS = 10_000
 PROMPT_SEPARATOR = ", "
-MAX_TASK_UIDS = 1_000
 
 SAMPLERS: Mapping[str, Sampler] = {
     "Euler": Sampler.EULER,
@@ -252,6 +251,11 @@ class GenerateBackgroundsRequest(WireModel):
         exclude=True,
         description="Required: images as plain Base64 or data URLs; PNG, JPEG or WebP.",
     )
+    IdempotencyKey: Annotated[String, Field(min_length=1, max_length=255)] | None = Field(
+        None,
+        exclude=True,
+        description="Again the same: the same TaskUID; an addition, off by default.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -359,37 +363,3 @@ class GenerateBackgroundsRequest(WireModel):
 
 def _adapter(sub_model: SubModelChoice) -> AdapterWeight:
     return AdapterWeight(sub_model.ModelCode, sub_model.InferenceParams.LoraWeight)
-
-
-Uid = Annotated[String, Field(max_length=100)]
-Uids = Annotated[List[Uid], Field(max_length=MAX_TASK_UIDS)]
-
-
-class ListTasksDetailsRequest(WireModel):
-    """State and results of tasks."""
-
-    TaskUIDList: Uids = Field(description="Up to 1000 task ids; answered in this order.")
-
-
-class ListGenerateTaskDetailRequest(WireModel):
-    """State and results of tasks, in the older form."""
-
-    TaskUIDs: Uids = Field(description="Up to 1000 task ids; answered in this order.")
-
-
-class GetGenerateTaskDetailRequest(WireModel):
-    """State and results of one task, in the older form."""
-
-    TaskUID: Uid = Field(description="The task's id.")
-
-
-class ListRunningTasksRequest(WireModel):
-    """Ids of the caller's queued and running tasks."""
-
-
-class ListModelsRequest(WireModel):
-    """Models a request may name."""
-
-
-class GetCreditBalanceRequest(WireModel):
-    """Credits of the caller."""

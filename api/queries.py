@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from api.protocol import (
+from api.query_requests import (
     GetCreditBalanceRequest,
     GetGenerateTaskDetailRequest,
     ListGenerateTaskDetailRequest,
@@ -84,11 +85,16 @@ def list_models(service: Service, _tenant: str, _request: ListModelsRequest) -> 
 
 
 def get_credit_balance(
-    _service: Service, _tenant: str, _request: GetCreditBalanceRequest
+    service: Service, tenant: str, _request: GetCreditBalanceRequest
 ) -> GetCreditBalanceResponse:
-    """An unlimited balance that does not end."""
+    """What the caller was granted and has used."""
+    account = service.store.account(tenant=tenant)
+    total, expires_at = account.total_points, account.expires_at
     return GetCreditBalanceResponse(
-        TotalCredits=UNLIMITED, UsedCredits=0, ExpireTimestamp=UNLIMITED
+        TotalCredits=UNLIMITED if total is None else total,
+        UsedCredits=account.used_points,
+        ReservedCredits=account.reserved_points,
+        ExpireTimestamp=UNLIMITED if expires_at is None else math.floor(expires_at),
     )
 
 

@@ -306,6 +306,11 @@ class ListModelsResponse(Response):
 class GetCreditBalanceResponse(Response):
     """The caller's credits."""
 
-    TotalCredits: int = Field(description="Points granted; 2147483647 while unlimited.")
-    UsedCredits: int = Field(description="Points used; 0 while unlimited.")
-    ExpireTimestamp: int = Field(description="Unix seconds; 2147483647 while unlimited.")
+    TotalCredits: int = Field(description="Points ever granted; 2147483647 while unlimited.")
+    UsedCredits: int = Field(description="Points charged for tasks that are Finished.")
+    ReservedCredits: int = Field(
+        0, description="Points that queued and running tasks hold; an addition."
+    )
+    ExpireTimestamp: int = Field(
+        description="Unix seconds from which on no tasks are accepted; 2147483647 for never."
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,8 +19,12 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from api.process import is_installed
+
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
+SECRETS = ("keys", "key_secrets", "key_secret_file")  # fields that only the API needs
+KEY_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "models.yaml"
 
 
@@ -34,10 +40,23 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8600, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     data_dir: Path = Field(Path("data"), description="Folder of the task store and the images.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="Where the task store is: postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE;"
+        " default a SQLite file in data_dir.",
+    )
     models: Path = Field(PACKAGE_MODELS_FILE, description="Path of models.yaml.")
     keys: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         description="Key pairs PUBLIC:PRIVATE in addition to those in the store, comma-separated.",
+    )
+    key_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        description="32 random bytes as 64 hex digits: private keys are stored sealed with them. "
+        "After a comma earlier ones, whose keys are sealed anew at the next start.",
+    )
+    key_secret_file: Path | None = Field(
+        None, description="File that holds the key secrets instead, one a line."
     )
     public_base_url: str | None = Field(
         None, description="Base of result URLs; default the bound address, never the Host header."
@@ -49,12 +68,42 @@ class Settings(BaseSettings):
         ge=2**16,
         description="While the uploads in flight add up to more, further ones are answered 2001.",
     )
+    min_upload_bytes_per_s: int = Field(
+        32 * 2**10,
+        ge=1,
+        description="A body that comes more slowly on average gets 408 once upload_grace_s is up.",
+    )
+    upload_grace_s: float = Field(30.0, gt=0, description="Time that any body may take.")
     max_image_pixels: int = Field(
         64_000_000, ge=64 * 64, description="Declared pixels of an input image; more is refused."
     )
     max_queued_tasks: int = Field(10_000, ge=1, description="A fuller queue answers 2001.")
+    max_queued_cost_per_device: float = Field(
+        100_000.0,
+        gt=0,
+        description="While more million pixels x steps wait for each live device, further tasks "
+        "are answered 2001.",
+    )
+    max_queued_per_key: int | None = Field(
+        None,
+        ge=1,
+        description="So many tasks of a key wait at once, unless it has a limit of its own; "
+        "further ones are answered 2001. Default no limit.",
+    )
     min_free_disk_bytes: int = Field(
         512 * 2**20, ge=0, description="With less free disk space new tasks are answered 2001."
+    )
+    max_requests_per_s: float | None = Field(
+        None,
+        gt=0,
+        description="Lasting rate of one key's requests in one API process; beyond it they are "
+        "answered 153. Default no limit.",
+    )
+    request_burst: int = Field(
+        20, ge=1, description="Requests that a rested key may make at once under that limit."
+    )
+    idempotency_keys: bool = Field(
+        False, description="Requests of one IdempotencyKey make one task, within records_keep_s."
     )
 
     devices: Annotated[list[str], NoDecode] = Field(
@@ -66,6 +115,21 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(15.0, gt=0.5, le=600, description="A silent worker loses its tasks.")
     max_attempts: int = Field(3, ge=1, le=10, description="A task is started at most so often.")
+    run_limit_s: float = Field(
+        3600.0, gt=0, description="A task that runs for longer without an end is stopped."
+    )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="A worker that is asked to end may finish what runs for so long; the rest it"
+        " gives back.",
+    )
+    max_running_per_key: int | None = Field(
+        None,
+        ge=1,
+        description="So many tasks of a key run at once, unless it has a limit of its own.",
+    )
     child_silence_s: float = Field(
         600.0, gt=0, description="A compute child that reports nothing for so long is replaced."
     )
@@ -125,6 +189,25 @@ class Settings(BaseSettings):
     points_per_megapixel_step: float = Field(
         1.0, ge=0, description="Base price of a million pixels, a step, an image, in points."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="json writes one object a line, with request_uuid and task_uid."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the Prometheus page /metrics, 0 for a free one; unset serves none.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of the page; it is open to whoever can reach it.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Base URL of an OpenTelemetry collector that gets a trace of every task; needs "
+        "the extra otel. Unset: no traces.",
+    )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
     webhooks: bool = Field(
         False,
@@ -137,7 +220,7 @@ class Settings(BaseSettings):
         "10.1.0.0/16, comma-separated.",
     )
 
-    @field_validator("keys", "devices", "webhook_networks", mode="before")
+    @field_validator("keys", "key_secrets", "devices", "webhook_networks", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
@@ -149,6 +232,35 @@ class Settings(BaseSettings):
             public, colon, private = pair.get_secret_value().partition(":")
             if not (public and colon and private):
                 raise ValueError("a key is written PUBLIC:PRIVATE, both not empty")
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _can_be_sent(cls, value: str | None) -> str | None:
+        if value is not None and not is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("needs the extra otel: pip install 'backdrop[otel]'")
+        return value
+
+    @field_validator("key_secrets")
+    @classmethod
+    def _are_secrets(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if not all(KEY_SECRET.fullmatch(secret.get_secret_value()) for secret in value):
+            raise ValueError("a secret is written as 64 hex digits")
+        return value
+
+    @field_validator("key_secret_file")
+    @classmethod
+    def _stands_alone(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("key_secrets"):
+            raise ValueError("key_secrets are given too: give one of both")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "" if value is None else value.get_secret_value()
+        if value is not None and not text.startswith(("postgresql://", "sqlite:///")):
+            raise ValueError("a database's URL starts with postgresql:// or sqlite:///")
         return value
 
     @field_validator("max_bodies_in_flight_bytes")
@@ -164,6 +276,12 @@ class Settings(BaseSettings):
         if value < info.data.get("images_keep_s", 0):
             raise ValueError("less than images_keep_s, but images are found through their record")
         return value
+
+    def for_worker(self) -> str:
+        """These settings as JSON for a worker process: the database's password, but no `SECRETS`."""
+        url = None if self.database_url is None else self.database_url.get_secret_value()
+        settings = self.model_dump(mode="json", exclude={*SECRETS, "database_url"})
+        return json.dumps({**settings, "database_url": url})
 
     @classmethod
     def settings_customise_sources(

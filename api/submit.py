@@ -9,15 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from api.back_pressure import DISK_FULL
 from api.blobs import BlobStore, DiskFull, input_key
 from api.credits import points_of
 from api.errors import (
+    IllegalMove,
     MalformedRequest,
     MissingParameter,
     ModelNotFound,
     QueueFull,
     ServiceUnavailable,
 )
+from api.idempotency import NOTE as IDEMPOTENCY_NOTE
+from api.idempotency import earlier_task, idempotency_key
+from api.instruments.context import current_call
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
 from api.prompts_used import PromptsUsed, prompts_used
 from api.protocol import GenerateBackgroundsRequest
@@ -33,7 +38,6 @@ from engine.sub_models import SubModel
 logger = logging.getLogger(__name__)
 
 ACTION = "GenerateBackgrounds"
-DISK_FULL = "The disk is full, try again later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,14 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         MissingParameter: no images were sent.
         MalformedRequest: an image, or the job as a whole, cannot be used.
         ModelNotFound: the main model or a sub-model is not registered.
-        QueueFull: the queue or the disk is full; told before any image is decoded.
+        QueueFull: see `api.back_pressure`; told before any image is decoded.
+        TooFewCredits: the tenant's account does not cover it.
         ServiceUnavailable: the model is registered, but cannot be used.
     """
-    _require_room(service)
+    key = idempotency_key(service, request)
+    if (earlier := earlier_task(service, tenant, key)) is not None:
+        return earlier
+    service.back_pressure.require_room(tenant)
     uid = new_uid()
     used = prompts_used(request, service.translator, service.registry)
     with service.decoding:
@@ -74,10 +82,19 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         seed=plan.seeds[0],
         num_images=len(plan.seeds),
         points=_points(plan, base=service.settings.points_per_megapixel_step),
-        note=_note(used, plan),
+        note=_note(resolved, used, plan, idempotent=key is not None),
+        est_cost=_cost(plan),
     )
-    with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
-        service.store.put(task)
+    try:
+        with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
+            service.store.put(task, idempotency_key=key)
+    except IllegalMove:  # its twin was quicker
+        if (earlier := earlier_task(service, tenant, key)) is None:
+            raise
+        return earlier
+    service.back_pressure.added(task)
+    current_call().task_uid = uid
+    logger.info("task %s: accepted", uid)
     return uid
 
 
@@ -161,13 +178,6 @@ def _plan(
         raise ServiceUnavailable from exc
 
 
-def _require_room(service: Service) -> None:
-    if service.store.depth() >= service.settings.max_queued_tasks:
-        raise QueueFull("The queue is full, try again later")
-    if not service.has_room():
-        raise QueueFull(DISK_FULL)
-
-
 def _points(plan: GenerationPlan, *, base: float) -> int:
     return points_of(
         width_px=plan.width_px,
@@ -179,9 +189,23 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
     )
 
 
-def _note(used: PromptsUsed, plan: GenerationPlan) -> str:
+def _cost(plan: GenerationPlan) -> float:
+    """Megapixel steps; those that read a reference denoise it as well."""
+    megapixels = plan.width_px * plan.height_px * len(plan.seeds) / 1e6
+    return megapixels * plan.num_inference_steps * (2.0 if plan.use_deep_fusion else 1.0)
+
+
+def _note(
+    request: GenerateBackgroundsRequest,
+    used: PromptsUsed,
+    plan: GenerationPlan,
+    *,
+    idempotent: bool,
+) -> str:
     """What was asked and has no effect, for the caller."""
     notes = [used.note] if used.note else []
+    if request.IdempotencyKey is not None and not idempotent:
+        notes.append(IDEMPOTENCY_NOTE)
     notes += [
         _unused_note(embedding) for embedding in plan.embeddings if not _is_used(embedding, plan)
     ]

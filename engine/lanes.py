@@ -65,9 +65,11 @@ class Lane:
         return self.prepared.plan.passes[self.pass_index].guidance_scales[self.state.step_index]
 
     @property
-    def num_steps_before(self) -> int:
-        """UNet forwards of the passes before this one."""
-        return sum(each.num_forwards for each in self.prepared.plan.passes[: self.pass_index])
+    def steps_done(self) -> tuple[int, int]:
+        """UNet forwards so far, and how many it takes, over all passes."""
+        plan = self.prepared.plan
+        before = sum(each.num_forwards for each in plan.passes[: self.pass_index])
+        return before + self.state.step_index, plan.total_steps
 
     @property
     def open_tiles(self) -> list[Tile]:

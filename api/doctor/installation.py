@@ -26,7 +26,7 @@ def check_installation(
     yield machine.check_clock()
     yield from storage.check_models(settings)
     yield from storage.check_data_dir(settings)
-    yield from storage.check_sqlite(settings)
+    yield from storage.check_store(settings)
     yield storage.check_port(settings)
     if not quick:
         yield from machine.check_devices(devices)

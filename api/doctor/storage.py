@@ -9,11 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from api import database
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
 from api.doctor.finding import Finding, fail, ok, warn
+from api.postgresql import postgresql_engine
 from api.server import listen
 from api.settings import Settings
-from engine.errors import RegistryError
+from api.sqlite import SAFE_SQLITE, sqlite_module
+from engine.errors import RegistryError, first_line
 from engine.registry import load_registry
 
 GIB = 2**30
@@ -93,11 +97,39 @@ def _space(place: Path, settings: Settings) -> Finding:
     return ok("disk", detail)
 
 
+def check_store(settings: Settings) -> Iterator[Finding]:
+    """The task store: the database of `database_url`, else SQLite and its file."""
+    if settings.database_url is None:
+        yield from check_sqlite(settings)
+    else:
+        yield check_database(settings.database_url.get_secret_value())
+
+
+def check_database(url: str) -> Finding:
+    """Whether the server of `url` answers; nothing is made or changed there."""
+    check, advice = "task store", "start the server, or correct BACKDROP_DATABASE_URL"
+    try:
+        engine = postgresql_engine(make_url(url))
+    except ArgumentError:  # which may show the URL, password and all
+        return fail(check, "not a URL of a database", advice)
+    except ValueError as exc:
+        return fail(check, str(exc), advice)
+    check = f"task store ({engine.url.render_as_string(hide_password=True)})"
+    try:
+        with engine.connect() as connection:
+            version = connection.execute(text("SHOW server_version")).scalar_one()
+    except SQLAlchemyError as exc:
+        return fail(check, first_line(exc), advice)
+    finally:
+        engine.dispose()
+    return ok(check, f"PostgreSQL {version}")
+
+
 def check_sqlite(settings: Settings) -> Iterator[Finding]:
     """The SQLite in use, and the task store's file if there is one."""
-    module = database._sqlite_module()
+    module = sqlite_module()
     detail = f"{module.sqlite_version} from {module.__name__}"
-    if module.sqlite_version_info < database._SAFE_SQLITE:
+    if module.sqlite_version_info < SAFE_SQLITE:
         advice = "pip install pysqlite3, or a Python with SQLite 3.51.3 or later"
         detail += ", which may damage a file that several processes write"
         yield warn("sqlite", detail, advice)

@@ -12,7 +12,7 @@ from api.database import open_database
 from api.keys import KeyRing
 from api.settings import Settings
 from api.store import SqlTaskStore
-from api.tasks import Lease, TaskOutput, TaskRecord
+from api.tasks import Claimant, Lease, TaskOutput, TaskRecord
 from engine.registry import load_registry
 from tests.api.wire import KEYS, Caller, generate, png
 
@@ -75,7 +75,7 @@ class Bench:
 
     def run(self, uid: str, indexes: list[int], **failure: Any) -> None:
         """Ends the only queued task as a worker would, with images of these indexes."""
-        [claimed] = self.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+        [claimed] = self.store.claim(Claimant("w"), limit=1, lease_s=60)
         assert claimed.uid == uid
         outputs = []
         for index in indexes:

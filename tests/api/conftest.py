@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from api.database import open_database
+from api.schema import metadata
 from tests.api.bench import Bench
+from tests.api.postgres import Postgres, open_server
 from tests.api.supervised import Service
 
 
@@ -41,3 +45,26 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 @pytest.fixture
 def service(make_service: Callable[..., Service]) -> Service:
     return make_service()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = open_server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres_url(postgres: Postgres) -> str:
+    return postgres.new_database()
+
+
+@pytest.fixture
+def postgres_url(_postgres_url: str) -> str:
+    """Of a database whose tables are empty."""
+    database = open_database(_postgres_url)
+    with database.write() as connection:
+        names = ", ".join(metadata.tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+    database.close()
+    return _postgres_url

@@ -113,7 +113,7 @@ class Service:
         )
         assert process.stdin is not None
         with process.stdin as pipe:
-            pipe.write(self.settings.model_dump_json().encode())
+            pipe.write(self.settings.for_worker().encode())
         try:
             yield process
         finally:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from api.tasks import Claimant
 from tests.api.bench import Bench
 from tests.api.wire import assert_refused, generate
 
@@ -15,12 +16,12 @@ def test_a_queued_task_is_canceled_at_once(bench: Bench):
     [detail] = canceled(bench, TaskUID=uid)
     assert (detail["Status"], detail["ErrorCode"]) == ("Error", 1206)
     assert detail == bench.detail(uid)
-    assert bench.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True) == []
+    assert bench.store.claim(Claimant("w"), limit=1, lease_s=60) == []
 
 
 def test_a_running_task_is_asked_to_stop(bench: Bench):
     uid = bench.submit()
-    bench.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+    bench.store.claim(Claimant("w"), limit=1, lease_s=60)
     [detail] = canceled(bench, TaskUIDList=[uid])
     assert (detail["Status"], detail["Stage"]) == ("Running", "canceling")
     assert bench.record(uid).cancel_requested
@@ -98,5 +99,5 @@ def test_a_waiting_task_tells_its_position(bench: Bench):
     bench.app.state.service.positions._stale_at = 0.0
     details = bench.caller.call(Action="ListTasksDetails", TaskUIDList=uids)["TaskDetailList"]
     assert [detail["QueuePosition"] for detail in details] == [1, 2, 3]
-    bench.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+    bench.store.claim(Claimant("w"), limit=1, lease_s=60)
     assert bench.detail(uids[0])["QueuePosition"] == 0

@@ -16,7 +16,7 @@ from api.errors import StoreUnavailable
 from api.event_urls import EventUrls
 from api.server import http_server, listen
 from api.task_watch import MAX_STREAMS, TaskWatch
-from api.tasks import Lease
+from api.tasks import Claimant, Lease
 from tests.api.bench import Bench
 
 
@@ -76,7 +76,7 @@ def test_a_stream_tells_position_progress_and_end(served: Served):
     with served.events(uid) as events:
         name, data = next(events)
         assert (name, data["Status"], data["QueuePosition"]) == ("progress", "Queuing", 1)
-        [claimed] = bench.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+        [claimed] = bench.store.claim(Claimant("w"), limit=1, lease_s=60)
         lease = Lease(uid, "w", claimed.token)
         name, data = next(events)
         assert (data["Status"], data["Stage"], data["QueuePosition"]) == ("Running", "preparing", 0)

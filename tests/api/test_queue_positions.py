@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from api.queue_positions import QueuePositions
 from api.schema import tasks
 from api.store import SqlTaskStore
-from api.tasks import TaskStatus
+from api.tasks import Claimant, TaskStatus
 from tests.api.store_contract.stored import new_task
 
 DEPTH = 10_000
@@ -29,7 +29,7 @@ def test_positions_are_the_order_in_which_tasks_are_claimed(store: SqlTaskStore)
     positions = QueuePositions(store.database, max_age_s=0)
     assert [positions.of(uid) for uid in uids] == [1, 2, 3, 4]
     for _ in uids[:2]:
-        store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+        store.claim(Claimant("w"), limit=1, lease_s=60)
     assert [positions.of(uid) for uid in uids[2:]] == [1, 2]
     assert positions.of("queued a moment ago") == 3
 

@@ -62,7 +62,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+    instruments = {"BACKDROP_METRICS_PORT": "0", "BACKDROP_LOG_FORMAT": "json"}
+    server = Server(tmp_path_factory.mktemp("server"), **instruments)
     yield server
     server.stop()
 

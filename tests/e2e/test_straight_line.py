@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,12 @@ def test_a_model_from_the_list_may_be_passed_back_whole(
     assert alice.generate(**{**request_fields, "MainModel": general})
 
 
-def test_the_server_says_that_it_lives_and_is_ready(alice: PicpikClient) -> None:
+def test_the_server_says_that_it_lives_and_soon_is_ready(alice: PicpikClient) -> None:
+    assert alice.http.get("/livez").status_code == 200
     assert alice.http.get("/healthz").status_code == 200
-    assert alice.http.get("/readyz").status_code == 200
+    deadline = time.monotonic() + 60
+    while (ready := alice.http.get("/readyz")).status_code != 200:
+        assert ready.json()["reasons"] == ["no worker of this server is ready"]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     assert alice.http.get("/").status_code == 405

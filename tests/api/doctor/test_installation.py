@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from pydantic import SecretStr
 
 from api import cli
 from api.doctor import machine, storage
 from api.doctor.finding import Finding, Verdict
 from api.settings import Settings
 from api.store import open_store
+from tests.api.postgres import Postgres
 
 
 @pytest.fixture
@@ -155,6 +157,19 @@ def test_a_sound_store_and_a_damaged_one_are_told_apart(settings: Settings):
     file = settings.data_dir / "backdrop.sqlite3"
     file.write_bytes(b"x" * 8192)
     assert worst(storage.check_sqlite(settings)).verdict is Verdict.FAIL
+
+
+def test_a_database_is_asked_and_its_password_not_shown(settings: Settings, postgres: Postgres):
+    url = postgres.new_database()
+    named = settings.model_copy(update={"database_url": SecretStr(url)})
+    [finding] = storage.check_store(named)
+    assert finding.verdict is Verdict.OK
+    assert finding.detail.startswith("PostgreSQL ")
+
+    nobody = SecretStr("postgresql://someone:secret@127.0.0.1:1/none")
+    [finding] = storage.check_store(settings.model_copy(update={"database_url": nobody}))
+    assert finding.verdict is Verdict.FAIL
+    assert "secret" not in f"{finding.check} {finding.detail}"
 
 
 def test_a_port_in_use_is_told(settings: Settings):

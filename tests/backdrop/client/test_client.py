@@ -12,7 +12,7 @@ import anyio
 import httpx
 import pytest
 
-from api.tasks import Lease
+from api.tasks import Claimant, Lease
 from backdrop import client as client_module
 from backdrop.client import AsyncClient, Client, errors
 from tests.api.bench import Bench
@@ -91,7 +91,7 @@ def test_both_clients_have_the_same_methods():
 
 def test_progress_is_told_as_it_changes(bench: Bench, client: Client):
     uid = client.submit(png())
-    [claimed] = bench.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+    [claimed] = bench.store.claim(Claimant("w"), limit=1, lease_s=60)
     lease = Lease(uid, "w", claimed.token)
     bench.store.beat([lease], lease_s=60, progress={uid: (0.5, "denoising")})
     seen = []
