@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from api.blobs import BlobStore
+from api.blobs import BlobStore, BlobUnavailable
 from api.errors import QueueFull, ServiceUnavailable, StoreUnavailable
 from api.intake import Intake
 from api.keys import KeyRing
 from api.openapi import docs_page, openapi_of
 from api.responses import Response as WireResponse
-from api.result_urls import ResultUrls, base_url
+from api.result_urls import result_urls
 from api.routes import router
 from api.service import Service
 from api.settings import Settings
 from api.store import SqlTaskStore
 from backdrop import __version__
 from engine.registry import Registry
+
+logger = logging.getLogger(__name__)
 
 GATEWAY_FAULT = 130
 
@@ -47,6 +50,7 @@ def create_app(
     )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(StoreUnavailable, _unavailable)
+    app.add_exception_handler(BlobUnavailable, _unavailable)
     app.add_exception_handler(Exception, _crashed)
     app.state.service = Service(
         settings=settings,
@@ -54,7 +58,7 @@ def create_app(
         blobs=blobs,
         keys=keys,
         registry=registry,
-        urls=ResultUrls(store.secret(), base_url(settings)),
+        urls=result_urls(settings, store.secret(), blobs),
         intake=Intake(settings),
     )
     app.include_router(router)
@@ -83,8 +87,9 @@ def _refused(_request: Request, exc: Exception) -> Response:
     return _error(error, exc.status_code, headers=exc.headers)
 
 
-def _unavailable(_request: Request, _exc: Exception) -> Response:
-    """The store does not answer a request for an image; `POST /` says so in its own way."""
+def _unavailable(_request: Request, exc: Exception) -> Response:
+    """A store does not answer a request for an image; `POST /` says so in its own way."""
+    logger.warning("a result image cannot be given: %s", exc)
     busy = QueueFull()
     error = WireResponse(RetCode=ServiceUnavailable.ret_code, Message=busy.message)
     return _error(error, 503, headers={"Retry-After": str(busy.retry_after_s)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from api.blobs import BlobStore
+from api.blobs import BlobStore, BlobUnavailable
 from api.intake import Intake
 from api.keys import KeyRing
 from api.process import num_cores
@@ -36,6 +36,9 @@ class Service:
     )
 
     def has_room(self) -> bool:
-        """Whether free disk space is above the floor for new tasks."""
-        free_bytes = self.blobs.free_bytes()
+        """Whether free disk space is above the floor for new tasks; an unknown one is."""
+        try:
+            free_bytes = self.blobs.free_bytes()
+        except BlobUnavailable:
+            return False
         return free_bytes is None or free_bytes >= self.settings.min_free_disk_bytes

@@ -16,12 +16,14 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from api.s3_settings import S3Settings
+
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
 PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "models.yaml"
 
 
-class Settings(BaseSettings):
+class Settings(S3Settings):
     """Settings of the service.
 
     Each is also an environment variable `BACKDROP_<NAME>` or a key of the YAML file that
@@ -118,6 +120,11 @@ class Settings(BaseSettings):
     points_per_megapixel_step: float = Field(
         1.0, ge=0, description="Base price of a million pixels, a step, an image, in points."
     )
+    result_urls: Literal["streamed", "presigned"] = Field(
+        "streamed",
+        description="streamed: result URLs lead to this service; presigned: to the object store "
+        "itself, which s3_url must name, by URLs that it signs.",
+    )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
 
     @field_validator("keys", "devices", mode="before")
@@ -146,6 +153,13 @@ class Settings(BaseSettings):
     def _outlives_the_images(cls, value: float, info: ValidationInfo) -> float:
         if value < info.data.get("images_keep_s", 0):
             raise ValueError("less than images_keep_s, but images are found through their record")
+        return value
+
+    @field_validator("result_urls")
+    @classmethod
+    def _has_what_signs(cls, value: str, info: ValidationInfo) -> str:
+        if value == "presigned" and info.data.get("s3_url") is None:
+            raise ValueError("presigned URLs need an object store: set s3_url")
         return value
 
     @classmethod

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from api.blobs import BlobStore, DiskFull, input_key
+from api.blobs import input_key
 from api.credits import points_of
 from api.errors import (
     MalformedRequest,
@@ -21,6 +21,7 @@ from api.errors import (
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
 from api.protocol import GenerateBackgroundsRequest
 from api.service import Service
+from api.spool import DISK_FULL, store_task
 from api.tasks import NewTask
 from api.wire_fields import WIRE_FIELDS
 from engine.errors import BadImage, EngineFault, JobError, UnknownLora, UnknownModel
@@ -32,7 +33,6 @@ from engine.sub_models import SubModel
 logger = logging.getLogger(__name__)
 
 ACTION = "GenerateBackgrounds"
-DISK_FULL = "The disk is full, try again later"
 TRANSLATION_NOTE = "TranslatePrompts is not available yet: the prompts were used as they are."
 
 
@@ -55,7 +55,8 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         MissingParameter: no images were sent.
         MalformedRequest: an image, or the job as a whole, cannot be used.
         ModelNotFound: the main model or a sub-model is not registered.
-        QueueFull: the queue or the disk is full; told before any image is decoded.
+        QueueFull: the queue or the disk is full, told before any image is decoded; or the images
+            cannot be stored for now.
         ServiceUnavailable: the model is registered, but cannot be used.
     """
     _require_room(service)
@@ -75,8 +76,7 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         points=_points(plan, base=service.settings.points_per_megapixel_step),
         note=_note(resolved, plan),
     )
-    with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
-        service.store.put(task)
+    store_task(service.store, service.blobs, task, files)
     return uid
 
 
@@ -204,18 +204,3 @@ def _is_used(embedding: SubModel, plan: GenerationPlan) -> bool:
 def _unused_note(embedding: SubModel) -> str:
     words = " or ".join(repr(word) for word in embedding.prompt_words)
     return f"{embedding.name} had no effect: no prompt holds {words}."
-
-
-@contextmanager
-def _spooled(blobs: BlobStore, files: Mapping[str, bytes]) -> Iterator[None]:
-    """Keeps `files` in the blob store if the body succeeds, and nothing of them if it fails."""
-    try:
-        for key, data in files.items():
-            blobs.put(key, data)
-        yield
-    except DiskFull as exc:
-        blobs.delete(files)
-        raise QueueFull(DISK_FULL) from exc
-    except BaseException:
-        blobs.delete(files)
-        raise

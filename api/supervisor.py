@@ -19,7 +19,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from api.blobs import BlobError, BlobStore, DiskFull, open_blobs
+from api.blobs import BlobError, BlobStore, BlobUnavailable, open_blobs
+from api.blobs.patient import PatientBlobs
 from api.child import COMPUTE_COMMAND, ChildProcess, Children, Gone, Inbox
 from api.chore import Chore
 from api.errors import TASK_IMAGE_UNDECODABLE, StoreUnavailable
@@ -34,6 +35,7 @@ from api.messages import (
     TaskEnded,
     ToSupervisor,
 )
+from api.orphans import OrphanSweeper
 from api.process import die_with_parent, num_cores
 from api.publish import Ending, GiveBack, Publisher, RunningTask
 from api.settings import Settings
@@ -79,12 +81,10 @@ class Supervisor:
         child_command: Sequence[str] = COMPUTE_COMMAND,
     ) -> None:
         self._store = store
-        self._blobs = blobs
         self._settings = settings
         self._device = device
         # New for every start: a name that lived on would renew the leases of its dead bearer.
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._publisher = Publisher(store, blobs)
         self._inbox: Inbox = queue.SimpleQueue()
         self._children = Children(
             child_command,
@@ -106,6 +106,7 @@ class Supervisor:
             silence_s=settings.child_silence_s,
         )
         self._tasks: dict[str, RunningTask] = {}  # in the child
+        self._opening: list[RunningTask] = []  # their inputs are being read
         self._dropped: set[str] = set()  # still in the child, but nobody waits for them
         self._endings: list[tuple[RunningTask, Ending]] = []  # the store does not know them yet
         self._look_at = 0.0  # when the queue is looked into next
@@ -113,6 +114,9 @@ class Supervisor:
         self._stopping = False
         beat_period_s = min(settings.lease_s / 5, MAX_BEAT_PERIOD_S)
         self._beating = Chore(self._beat, beat_period_s, retry_s=RETRY_S)
+        # A slow blob store costs no lease: there is a heartbeat while it is waited for.
+        self._blobs = PatientBlobs(blobs, self._beating.do_if_due, period_s=beat_period_s)
+        self._publisher = Publisher(store, self._blobs)
         self._chores = [
             Chore(self._store_endings, 0.0, retry_s=RETRY_S),
             self._beating,
@@ -193,12 +197,16 @@ class Supervisor:
         )
 
     def _disk_has_room(self) -> bool:
-        free = self._blobs.free_bytes()
+        try:
+            free = self._blobs.free_bytes()
+        except BlobUnavailable:
+            return False
         return free is None or free >= min(RESERVE_BYTES, self._settings.min_free_disk_bytes)
 
     def _start(self, record: TaskRecord) -> None:
         """Hand a claimed task to the child."""
         task = RunningTask(record, Lease(record.uid, self.owner, record.token))
+        self._opening.append(task)
         try:
             reference = record.inputs.get("reference")
             message = Add(
@@ -207,15 +215,17 @@ class Supervisor:
                 foreground=self._blobs.get(record.inputs["foreground"]),
                 reference=None if reference is None else self._blobs.get(reference),
             )
+        except BlobUnavailable as exc:
+            self._pause(task, f"cannot read its inputs: {exc}")
         except (BlobError, KeyError):
             ended = TaskEnded(record.uid, TASK_IMAGE_UNDECODABLE, "an input image is missing")
             self._endings.append((task, ended))
-        except OSError as exc:
-            self._pause(task, f"cannot read its inputs: {exc}")
         else:
             self._tasks[record.uid] = task
             self._children.send(message)
             logger.info("task %s: start %d of %d", task.uid, record.attempts, record.max_attempts)
+        finally:
+            self._opening.remove(task)
 
     # --- messages ---
 
@@ -267,7 +277,7 @@ class Supervisor:
     def _write_image(self, task: RunningTask, image: ImageBytes) -> None:
         try:
             self._publisher.write_image(task, image)
-        except (OSError, DiskFull) as exc:
+        except BlobUnavailable as exc:
             self._drop(task)
             self._pause(task, f"cannot write its image: {exc}")
         except BlobError:
@@ -292,8 +302,8 @@ class Supervisor:
     def _drop(self, task: RunningTask) -> None:
         """Have the child stop a task whose end is decided; nothing is claimed until it has."""
         self._cancel(task)
-        del self._tasks[task.uid]
-        self._dropped.add(task.uid)
+        if self._tasks.pop(task.uid, None):  # it may have been dropped while its image was written
+            self._dropped.add(task.uid)
 
     # --- chores ---
 
@@ -305,7 +315,7 @@ class Supervisor:
 
     def _beat(self) -> None:
         """Renew the leases, store progress, learn who is to be stopped."""
-        held = [*self._tasks.values(), *(task for task, _ in self._endings)]
+        held = [*self._tasks.values(), *self._opening, *(task for task, _ in self._endings)]
         answer = self._store.beat(
             [task.lease for task in held],
             lease_s=self._settings.lease_s,
@@ -338,12 +348,16 @@ class Supervisor:
 def run_supervisor(settings: Settings, device: str) -> None:
     """Supervise `device` until SIGTERM or SIGINT. Blocks; call it in the main thread."""
     store = open_store(settings)
-    supervisor = Supervisor(store, open_blobs(settings), settings, device)
+    blobs = open_blobs(settings)
+    supervisor = Supervisor(store, blobs, settings, device)
+    sweeper = OrphanSweeper(store.database, blobs, images_keep_s=settings.images_keep_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
+    sweeper.start()
     try:
         supervisor.run()
     finally:
+        sweeper.stop()
         store.close()
 
 
@@ -358,7 +372,8 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # its exit code tells why
-        pipe.write(settings.model_dump_json(exclude={"keys"}).encode())
+        told = settings.model_dump_json(exclude={"keys"}, context={"reveal_secrets": True})
+        pipe.write(told.encode())
     return process
 
 
