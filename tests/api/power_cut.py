@@ -2,7 +2,7 @@
 
 A file's data counts once the file was synced, a name once its folder was: this is all POSIX
 promises. A cut keeps that and any part of the rest. `Disk` follows the calls; `Disk.survivor`
-writes out one of the states that a cut at this point may leave.
+is one of the states that a cut at this point may leave.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CALLS = "openat,write,pwrite64,ftruncate,fsync,fdatasync,rename,unlink,mkdir,rmdir"
+_BY_NAME = ("openat", "rename", "unlink", "mkdir", "rmdir")
 _LINE = re.compile(r"\d+ +(\w+)\((.*)\) += (-?\d+)(?:<.*>)?")
 _PATH = re.compile(r"<([^>]*)>")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 
+Tree = tuple[tuple[str, bytes | None], ...]  # names to contents, None of a folder; folders first
 Keep = Callable[["Change"], bool]
 
 
@@ -31,12 +33,10 @@ class Call:
 
     @property
     def paths(self) -> list[str]:
-        """Paths of its descriptors and the path names it was given."""
-        return _PATH.findall(self.arguments) + self.texts
-
-    @property
-    def texts(self) -> list[str]:
-        return [bytes.fromhex(text.replace("\\x", "")).decode() for text in self._hex]
+        """The path names it was given, else that of its descriptor."""
+        if self.name in _BY_NAME:
+            return [bytes.fromhex(text.replace("\\x", "")).decode() for text in self._hex]
+        return _PATH.findall(self.arguments)[:1]
 
     @property
     def data(self) -> bytes:
@@ -104,6 +104,13 @@ class File:
             _apply(self.synced, change)
         self.pending.clear()
 
+    def survivor(self, keep: Keep) -> bytes:
+        data = bytearray(self.synced)
+        for change in self.pending:
+            if keep(change):
+                _apply(data, change)
+        return bytes(data)
+
 
 class Disk:
     """The files below `root`, as a disk that loses what was not synced sees them.
@@ -150,14 +157,9 @@ class Disk:
                 self._sync(path)
         return True
 
-    def pending(self) -> list[Change]:
-        """Whatever a cut may lose, in order."""
-        files = {id(file): file for file in self._now.values() if file is not None}
-        writes = [change for file in files.values() for change in file.pending]
-        return [*self._pending, *writes]
-
-    def survivor(self, target: Path, keep: Keep) -> None:
-        """Write into `target` what a cut leaves that keeps these of the pending changes."""
+    def survivor(self, keep: Keep) -> Tree:
+        """What a cut leaves that keeps these of the pending changes."""
+        tree: dict[str, bytes | None] = {}
         names = dict(self._names)
         for change in self._pending:
             if keep(change):
@@ -165,15 +167,9 @@ class Disk:
         for path, file in sorted(names.items()):
             if not all(str(parent) in names for parent in Path(path).parents if self._in(parent)):
                 continue  # its folder was lost
-            place = target / Path(path).relative_to(self._root)
-            if file is None:
-                place.mkdir(parents=True, exist_ok=True)
-                continue
-            data = bytearray(file.synced)
-            for change in file.pending:
-                if keep(change):
-                    _apply(data, change)
-            place.write_bytes(data)
+            name = str(Path(path).relative_to(self._root))
+            tree[name] = None if file is None else file.survivor(keep)
+        return tuple(tree.items())
 
     def _in(self, path: Path) -> bool:
         return path == Path(self._root) or Path(self._root) in path.parents
@@ -216,6 +212,15 @@ class Disk:
         for change in here:
             _rename(self._names, change)
             self._pending.remove(change)
+
+
+def write_out(tree: Tree, target: Path) -> None:
+    """Make files and folders of what a cut left."""
+    for name, data in tree:
+        if data is None:
+            (target / name).mkdir(parents=True, exist_ok=True)
+        else:
+            (target / name).write_bytes(data)
 
 
 def _rename(names: dict[str, File | None], change: Change) -> None:
