@@ -58,7 +58,11 @@ class BlobStoreContract:
     def test_days_and_their_blobs_are_listed(self, blobs: BlobStore) -> None:
         assert blobs.folders("out") == []
         assert list(blobs.keys("out")) == []
-        keys = ["out/20260101/one/t1/0.png", "out/20260101/one/t2/0.png", "out/20260102/two/t1/0.png"]
+        keys = [
+            "out/20260101/one/t1/0.png",
+            "out/20260101/one/t2/0.png",
+            "out/20260102/two/t1/0.png",
+        ]
         for key in [*keys, "in/20260103/u/u.foreground", "outer/20260104/x"]:
             blobs.put(key, b"x")
         assert sorted(blobs.folders("out")) == ["20260101", "20260102"]

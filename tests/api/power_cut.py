@@ -53,7 +53,18 @@ class Call:
 
 def record(command: Sequence[str], log: Path, **options: object) -> list[Call]:
     """The calls that `command` and its threads made, in the order they ended."""
-    strace = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", str(log)]
+    strace = [
+        "strace",
+        "-f",
+        "-y",
+        "-xx",
+        "-s",
+        "100000000",
+        "-e",
+        f"trace={CALLS}",
+        "-o",
+        str(log),
+    ]
     subprocess.run([*strace, *command], check=True, **options)  # type: ignore[call-overload]
     return list(_calls(log.read_text()))
 

@@ -59,7 +59,11 @@ class S3Server:
         )
         command = [str(program()), "-logtostderr", "server", "-s3", f"-dir={data}", *ports]
         command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
-        command += ["-master.electionTimeout=1s", "-master.volumePreallocate=false", "-master.volumeSizeLimitMB=64"]
+        command += [
+            "-master.electionTimeout=1s",
+            "-master.volumePreallocate=false",
+            "-master.volumeSizeLimitMB=64",
+        ]
         command += ["-volume.max=20", "-volume.preStopSeconds=0", "-volume.minFreeSpace=0"]
         command += [f"-s3.config={folder / 'identities.json'}", "-s3.port.iceberg=0"]
         command += ["-s3.port.lance=0", f"-s3.localSocket={folder / 's3.sock'}"]

@@ -58,7 +58,9 @@ def broken_promises(root: str, calls: list[Call], place: Path) -> Iterator[str]:
             seen.add((len(promised), survivor))
             target = place / "disk"
             write_out(survivor, target)
-            wrong = [f"call {number} ({call.name}), {name} kept: {w}" for w in faults(target, promised)]
+            wrong = [
+                f"call {number} ({call.name}), {name} kept: {w}" for w in faults(target, promised)
+            ]
             shutil.rmtree(target)
             if wrong:
                 yield from wrong
