@@ -200,6 +200,35 @@ def test_a_full_disk_leaves_nothing_behind():
     assert result.stdout.splitlines() == ["cannot write b/big: no room", "fits", "True", "1000"]
 
 
+def test_a_disk_that_has_become_read_only_is_called_so():
+    program = (
+        "import subprocess; from pathlib import Path\n"
+        "from api.blobs import BlobUnavailable, DiskFull, LocalBlobs\n"
+        "subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', '/mnt'], check=True)\n"
+        "blobs = LocalBlobs(Path('/mnt/blobs')); blobs.put('a/b', b'x')\n"
+        "subprocess.run(['mount', '-o', 'remount,ro', '/mnt'], check=True)\n"
+        "for use in (lambda: blobs.put('a/c', b'y'), lambda: blobs.delete(['a/b'])):\n"
+        "    try: use()\n"
+        "    except BlobUnavailable as exc: print(isinstance(exc, DiskFull), exc)\n"
+        "print(blobs.get('a/b'), blobs.free_bytes() > 0)"
+    )
+    unshare = ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"]).returncode != 0:
+        pytest.skip("needs a mount namespace")
+    result = subprocess.run(
+        [*unshare, sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines() == [
+        "False cannot write a/c: Read-only file system",
+        "False cannot delete: Read-only file system",
+        "b'x' True",
+    ]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_no_room_is_named_wherever_it_is_noticed(blobs, tmp_path, monkeypatch, code):
     def no_room(_descriptor: int) -> None:
