@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, SerializationInfo, field_serializer, model_validator
 from pydantic_settings import BaseSettings
 
+REVEAL_SECRETS = {"reveal_secrets": True}  # context of a dump that is to hold them
 _SECRETS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token")
 
 
@@ -16,7 +17,7 @@ class S3Settings(BaseSettings):
 
     s3_url: str | None = Field(
         None,
-        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z._-]+)*/?$",
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z_-][0-9A-Za-z._-]*)*/?$",
         description="s3://BUCKET or s3://BUCKET/PREFIX for the images; default a local folder. "
         "Needs the extra s3.",
     )
@@ -72,8 +73,7 @@ class S3Settings(BaseSettings):
 
     @field_serializer(*_SECRETS, when_used="json")
     def _for_workers(self, value: SecretStr | None, info: SerializationInfo) -> str | None:
-        """Stars, but for who asks with `context={"reveal_secrets": True}`."""
+        """Stars, but for who asks with `context=REVEAL_SECRETS`."""
         if value is None:
             return None
-        reveal = bool(info.context and info.context.get("reveal_secrets"))
-        return value.get_secret_value() if reveal else str(value)
+        return value.get_secret_value() if info.context == REVEAL_SECRETS else str(value)

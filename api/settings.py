@@ -16,7 +16,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from api.s3_settings import S3Settings
+from api.s3_settings import REVEAL_SECRETS, S3Settings
 
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
@@ -161,6 +161,10 @@ class Settings(S3Settings):
         if value == "presigned" and info.data.get("s3_url") is None:
             raise ValueError("presigned URLs need an object store: set s3_url")
         return value
+
+    def json_for_workers(self) -> str:
+        """All that a worker needs, the secrets of the object store in the clear among it."""
+        return self.model_dump_json(exclude={"keys"}, context=REVEAL_SECRETS)
 
     @classmethod
     def settings_customise_sources(

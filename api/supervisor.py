@@ -372,8 +372,7 @@ def start_supervisor(settings: Settings, device: str) -> subprocess.Popen[bytes]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # its exit code tells why
-        told = settings.model_dump_json(exclude={"keys"}, context={"reveal_secrets": True})
-        pipe.write(told.encode())
+        pipe.write(settings.json_for_workers().encode())
     return process
 
 

@@ -23,6 +23,7 @@ _CONTENT_TYPES = {"png": "image/png"}
 _FIRST_BACKOFF = timedelta(milliseconds=100)
 _MAX_BACKOFF = timedelta(seconds=2)
 _MAX_RETRIES = 20  # the time ends it before
+_NO_BUCKET = "NoSuchBucket"
 _CHARS_TOLD = 300
 _NO_ROOM = ("507 ", "InsufficientStorage", "QuotaExceeded", "StorageFull")  # of various services
 
@@ -59,7 +60,7 @@ class S3Blobs:
             try:
                 return bytes(obstore.get(self._store, checked_key(key)).bytes())
             except FileNotFoundError as exc:
-                if "NoSuchBucket" in str(exc):  # the operator's fault: no blob is known to be gone
+                if _NO_BUCKET in str(exc):  # the operator's fault: no blob is known to be gone
                     raise
                 raise BlobNotFound(key) from exc
 
@@ -102,7 +103,11 @@ class S3Blobs:
 
 
 def open_s3(settings: S3Settings) -> S3Blobs:
-    """The bucket that the settings name; it is not asked for anything yet."""
+    """The bucket that the settings name; it is not asked for anything yet.
+
+    Raises:
+        BlobUnavailable: obstore does not take the settings.
+    """
     url = urlsplit(settings.s3_url or "")
     client: ClientConfig = {
         "allow_http": settings.s3_allow_http,
@@ -124,15 +129,19 @@ def open_s3(settings: S3Settings) -> S3Blobs:
         options[name] = secret and secret.get_secret_value()
     given = {name: value for name, value in options.items() if value is not None}
     prefix = url.path.strip("/") or None
-    return S3Blobs(
-        S3Store(url.netloc, prefix=prefix, client_options=client, retry_config=retry, **given)
-    )
+    with _faults_named("cannot use the object store"):
+        store = S3Store(
+            url.netloc, prefix=prefix, client_options=client, retry_config=retry, **given
+        )
+    return S3Blobs(store)
 
 
 def _delete(store: S3Store, keys: list[str]) -> None:
-    # Bulk deletion tells of keys that are not there as of an error in some services.
-    with contextlib.suppress(FileNotFoundError):
+    try:
         obstore.delete(store, keys)
+    except FileNotFoundError as exc:  # some services tell so of keys that are not there
+        if _NO_BUCKET in str(exc):
+            raise
 
 
 @contextlib.contextmanager

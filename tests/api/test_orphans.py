@@ -139,7 +139,7 @@ def test_temporary_files_of_dead_writers_and_empty_folders_go(store, tmp_path):
 def test_no_image_of_a_live_task_goes_while_tasks_come_and_go(store, blobs):
     """Tasks of an old day are run, purged and swept all at once; what is listed can be read."""
     publisher = Publisher(store, blobs)
-    stop = time.monotonic() + 2.0
+    stop = time.monotonic() + 1.5
     uids: list[str] = []
 
     def run() -> None:

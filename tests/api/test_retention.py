@@ -50,7 +50,7 @@ def test_the_time_at_which_images_end_is_told_and_kept(bench):
 def test_polls_in_flight_bear_a_purge(bench):
     """A poller gets an image whole or 404, never anything else."""
     publisher = Publisher(bench.store, bench.blobs)
-    stop = time.monotonic() + 2.5
+    stop = time.monotonic() + 2.0
     uids: list[str] = []
 
     def poll() -> list[int]:

@@ -75,7 +75,7 @@ def test_a_download_says_503_while_the_store_is_away_and_works_again(bench, wire
 
 def test_presigned_urls_lead_to_the_object_store_and_end_with_the_images(tmp_path, s3_server):
     bench = Bench(tmp_path, result_urls="presigned", **s3_fields(s3_server.port))
-    bench.store._images_keep_s = 4.0
+    bench.store._images_keep_s = 3.0
     uid = bench.submit(BatchSize=2)
     assert bench.detail(uid)["ImgList"] == []
     bench.run(uid, [0, 1])
@@ -87,7 +87,7 @@ def test_presigned_urls_lead_to_the_object_store_and_end_with_the_images(tmp_pat
     assert bench.detail(uid, user="bob")["ImgList"] == []
     lifetimes = [int(url.split("X-Amz-Expires=")[1].split("&")[0]) for url in urls]
     assert all(listed + s <= bench.record(uid).images_expire_at + 1 for s in lifetimes)
-    time.sleep(max(0.0, listed + 4.5 - time.time()))
+    time.sleep(max(0.0, listed + 3.5 - time.time()))
     assert bench.detail(uid)["ImgList"] == []
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(urls[0])
@@ -114,7 +114,7 @@ def test_a_task_waits_out_a_store_that_refuses_its_inputs_and_images(on_s3, wire
     uid = service.put(num_images=2, pause_s=0.3)
     wire.be(refusals=-1)
     with service.supervisor():
-        time.sleep(2.5)  # inputs cannot be read
+        time.sleep(1.5)  # inputs cannot be read
         assert service.starts(uid) == 0
         wire.be()
         service.until(lambda: service.starts(uid) == 1)
@@ -139,7 +139,7 @@ def test_a_frozen_store_costs_no_start(on_s3, s3_server):
     service = on_s3(lease_s=1.0)
     uid = service.put()
     with s3_server.frozen(), service.supervisor():
-        time.sleep(4.0)
+        time.sleep(2.5)
         assert service.record(uid).attempts <= 1
     with service.supervisor():
         record = service.wait(uid, timeout_s=30)

@@ -31,11 +31,18 @@ def test_a_supervisor_imports_no_heavy_library():
 
 def test_settings_reach_a_supervisor_process_whole(tmp_path):
     settings = Settings(
-        data_dir=tmp_path / "d", lease_s=7.5, devices=["cpu"], keys=[SecretStr("a:secret")]
+        data_dir=tmp_path / "d",
+        lease_s=7.5,
+        devices=["cpu"],
+        keys=[SecretStr("a:private")],
+        s3_access_key_id=SecretStr("id"),
+        s3_secret_access_key=SecretStr("for the store"),
     )
-    sent = settings.model_dump_json(exclude={"keys"})
+    sent = settings.json_for_workers()
 
-    assert "secret" not in sent
+    assert "private" not in sent
+    assert "for the store" in sent
+    assert "for the store" not in f"{settings.model_dump_json()} {settings!r}"
     received = Settings.model_validate_json(sent)
     assert received.model_dump(exclude={"keys"}) == settings.model_dump(exclude={"keys"})
 
