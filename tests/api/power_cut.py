@@ -56,6 +56,7 @@ def record(command: Sequence[str], log: Path, **options: object) -> list[Call]:
     strace = [
         "strace",
         "-f",
+        "--seccomp-bpf",
         "-y",
         "-xx",
         "-s",

@@ -178,6 +178,7 @@ class Wire:
                 server.sendall(first)
                 threading.Thread(target=_pump, args=(client, server), daemon=True).start()
                 _pump(server, client, limit=self.cut_after_bytes)
+                client.shutdown(socket.SHUT_RDWR)  # closing waits for the other pump
 
 
 def _drain(client: socket.socket) -> None:
@@ -192,7 +193,7 @@ def _drain(client: socket.socket) -> None:
 def _pump(source: socket.socket, target: socket.socket, *, limit: int | None = None) -> None:
     with contextlib.suppress(OSError):
         left = limit
-        while (data := source.recv(65536)) and left != 0:
+        while left != 0 and (data := source.recv(65536)):
             data = data if left is None else data[:left]
             target.sendall(data)
             left = None if left is None else left - len(data)

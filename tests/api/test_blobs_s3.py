@@ -59,7 +59,8 @@ def test_a_refused_request_is_repeated(wired, wire):
 
 
 @pytest.mark.parametrize("use", ["put", "get", "delete", "folders", "keys"])
-def test_a_service_that_keeps_refusing_is_given_up_in_time(wired, wire, use):
+def test_a_service_that_keeps_refusing_is_given_up_in_time(wire, use):
+    wired = s3_blobs(wire.port, s3_retry_s=0.4)
     wired.put("a", b"x")
     wire.be(refusals=-1)
     calls = {

@@ -102,7 +102,7 @@ def test_two_sweeps_at_once_do_no_harm(store, blobs):
     uid, _ = in_state(store, TaskStatus.SUCCEEDED)
     kept = f"out/20200101/{uid}/t1/0.png"
     blobs.put(kept, b"x")
-    for number in range(100):
+    for number in range(40):
         blobs.put(f"out/20200101/none{number}/t1/0.png", b"x")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: sweeper_of(store, blobs).sweep(), range(2)))

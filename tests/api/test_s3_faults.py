@@ -30,7 +30,7 @@ def s3_fields(port: int, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def bench(tmp_path: Path, wire) -> Iterator[Bench]:
-    bench = Bench(tmp_path, **s3_fields(wire.port))
+    bench = Bench(tmp_path, **s3_fields(wire.port, s3_retry_s=0.4))
     yield bench
     bench.store.close()
 
@@ -103,7 +103,9 @@ def on_s3(make_service, wire, monkeypatch):
 
     def make(**changes: Any):
         service = make_service(**changes)
-        service.blobs = open_blobs(s3_settings(wire.port, f"faults/{time.time_ns()}"))
+        service.blobs = open_blobs(
+            s3_settings(wire.port, f"faults/{time.time_ns()}", s3_retry_s=0.4)
+        )
         return service
 
     return make
