@@ -76,8 +76,8 @@ class ResultUrls:
 class PresignedUrls(ResultUrls):
     """Result URLs that lead to the object store itself.
 
-    They are new with every poll, and end with the images: the store's clock is not asked, so it
-    had better be right. Those of `ResultUrls` stay valid beside them.
+    They are new with every poll and end with the images, if the clocks of this machine and of the
+    store agree. Those of `ResultUrls` stay valid beside them.
 
     Args:
         secret: see `ResultUrls`.

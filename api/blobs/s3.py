@@ -25,7 +25,8 @@ _MAX_BACKOFF = timedelta(seconds=2)
 _MAX_RETRIES = 20  # the time ends it before
 _NO_BUCKET = "NoSuchBucket"
 _CHARS_TOLD = 300
-_NO_ROOM = ("507 ", "InsufficientStorage", "QuotaExceeded", "StorageFull")  # of various services
+# Of various services; the first is the HTTP status.
+_NO_ROOM = ("507 Insufficient Storage", "InsufficientStorage", "QuotaExceeded", "StorageFull")
 
 
 class S3Blobs:

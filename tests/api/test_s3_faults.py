@@ -146,3 +146,13 @@ def test_a_frozen_store_costs_no_start(on_s3, s3_server):
     with service.supervisor():
         record = service.wait(uid, timeout_s=30)
     assert (record.status, record.attempts) == (TaskStatus.SUCCEEDED, 1)
+
+
+def test_a_supervisor_process_works_on_the_object_store(make_service, s3_server):
+    service = make_service(**s3_fields(s3_server.port))
+    uid = service.put(num_images=2)
+    with service.supervisor_process():
+        record = service.wait(uid)
+    assert record.status is TaskStatus.SUCCEEDED
+    assert sorted(service.blobs.keys("out")) == [each.blob_key for each in record.outputs]
+    assert service.blob_files() == []  # of the local folder
