@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from api import event_stream
 from api.back_pressure import BackPressure
-from api.blobs import BlobStore
+from api.blobs import BlobStore, BlobUnavailable
 from api.errors import GATEWAY_FAULT, QueueFull, ServiceUnavailable, StoreUnavailable
 from api.event_urls import EventUrls
 from api.headers import SECURITY_HEADERS, SecurityHeaders, page_policy
@@ -24,7 +25,7 @@ from api.queue_positions import QueuePositions
 from api.rate_limit import RateLimit
 from api.readiness import Readiness
 from api.responses import Response as WireResponse
-from api.result_urls import ResultUrls, base_url
+from api.result_urls import base_url, result_urls
 from api.routes import router
 from api.service import Service
 from api.settings import Settings
@@ -34,6 +35,8 @@ from api.webhook_queue import WebhookQueue
 from backdrop import __version__
 from engine.registry import Registry
 from engine.translate import translator_for
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 110
 MALFORMED = 230
@@ -61,6 +64,7 @@ def create_app(
     )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(StoreUnavailable, _unavailable)
+    app.add_exception_handler(BlobUnavailable, _unavailable)
     app.add_exception_handler(Exception, _crashed)
     secret = store.secret()
     positions = QueuePositions(store.database)
@@ -72,7 +76,7 @@ def create_app(
         keys=keys,
         registry=registry,
         translator=translator_for(registry.translation),
-        urls=ResultUrls(secret, base_url(settings)),
+        urls=result_urls(settings, secret, blobs),
         intake=Intake(settings),
         positions=positions,
         watch=TaskWatch(store.database, positions),
@@ -115,8 +119,9 @@ def _refused(_request: Request, exc: Exception) -> Response:
     return _error(error, exc.status_code, headers=exc.headers)
 
 
-def _unavailable(_request: Request, _exc: Exception) -> Response:
-    """The store does not answer a request for an image; `POST /` says so in its own way."""
+def _unavailable(_request: Request, exc: Exception) -> Response:
+    """A store does not answer a request for an image; `POST /` says so in its own way."""
+    logger.warning("a result image cannot be given: %s", exc)
     busy = QueueFull()
     error = WireResponse(RetCode=ServiceUnavailable.ret_code, Message=busy.message)
     return _error(error, 503, headers={"Retry-After": str(busy.retry_after_s)})

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
-from api.blobs import BlobStore
+from api.blobs import BlobStore, BlobUnavailable
 from api.errors import QueueFull
 from api.settings import Settings
 from api.tasks import Backlog, NewTask, TaskStore
@@ -52,8 +52,11 @@ class BackPressure:
             raise QueueFull(DISK_FULL)
 
     def has_disk(self) -> bool:
-        """Whether free disk space is above the floor for new tasks."""
-        free_bytes = self._blobs.free_bytes()
+        """Whether free disk space is above the floor for new tasks; an unknown one is."""
+        try:
+            free_bytes = self._blobs.free_bytes()
+        except BlobUnavailable:
+            return False
         return free_bytes is None or free_bytes >= self._settings.min_free_disk_bytes
 
     def added(self, task: NewTask) -> None:

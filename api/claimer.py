@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Collection
 
-from api.blobs import BlobStore
+from api.blobs import BlobStore, BlobUnavailable
 from api.errors import StoreUnavailable
 from api.messages import FINISHING
 from api.publish import RunningTask
@@ -107,5 +107,8 @@ class Claimer:
         return num_tasks, max(1, num_images)
 
     def _disk_has_room(self) -> bool:
-        free = self._blobs.free_bytes()
+        try:
+            free = self._blobs.free_bytes()
+        except BlobUnavailable:
+            return False
         return free is None or free >= min(RESERVE_BYTES, self._settings.min_free_disk_bytes)

@@ -16,6 +16,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from api import keys_command, models_command
+from api.blobs import BlobError
 from api.devices import find_devices
 from api.doctor.command import probe, report
 from api.doctor.installation import check_installation
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         app(args=arguments)
-    except (UsageFault, PullFailed, ApiError, EngineError, TaskStoreError) as exc:
+    except (UsageFault, PullFailed, ApiError, BlobError, EngineError, TaskStoreError) as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
 

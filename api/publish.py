@@ -101,8 +101,7 @@ class Publisher:
         """Store an image under this lease's own key, seen by nobody yet.
 
         Raises:
-            DiskFull: no room.
-            OSError: it cannot be written for another reason.
+            BlobUnavailable: it cannot be written for now.
         """
         record = task.record
         output = TaskOutput(
@@ -163,8 +162,7 @@ class Publisher:
     def purge(self, *, limit: int) -> int:
         """Delete images past their time; how many tasks that touched, at most `limit`."""
         purged = self._store.purge(limit=limit)
-        for task in purged:
-            self._delete(task.blob_keys)
+        self._delete(key for task in purged for key in task.blob_keys)
         return len(purged)
 
     def _move(self, task: RunningTask, ending: Ending) -> tuple[TaskStatus, bool]:
@@ -197,8 +195,8 @@ class Publisher:
     def _delete(self, blob_keys: Iterable[str]) -> None:
         try:
             self._blobs.delete(blob_keys)
-        except (OSError, BlobError):
-            logger.exception("cannot delete blobs")
+        except BlobError:
+            logger.exception("cannot delete blobs: swept later as orphans")
 
 
 def _published(record: TaskRecord | None) -> set[str]:

@@ -69,6 +69,11 @@ class TaskDetail(BaseModel):
         description="Result URLs in order; valid for 24 hours by default, then none. A task that "
         "ended in Error lists the images that did succeed.",
     )
+    ExpireTimestamp: int = Field(
+        0,
+        description="Unix seconds after which ImgList is empty and its URLs give 404; 0 until the "
+        "task has ended; an addition.",
+    )
     Seed: int = Field(0, description="Seed of the first image; image i has Seed + i, wrapping.")
     SeedList: list[int] = Field(
         default_factory=list, description="Seed of each image of ImgList; an addition."
@@ -122,6 +127,7 @@ class TaskDetail(BaseModel):
             Action=record.action,
             Status=status,
             ImgList=list(img_list),
+            ExpireTimestamp=int(record.images_expire_at or 0),
             Seed=record.seed,
             SeedList=[output.seed for output in record.outputs] if img_list else [],
             ConsumeApiPoint=record.points if status is WireStatus.FINISHED else 0,

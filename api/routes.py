@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from api.actions import ACTIONS
-from api.blobs import BlobNotFound
+from api.blobs import BlobNotFound, BlobUnavailable
 from api.errors import (
     ApiError,
     MalformedRequest,
@@ -68,6 +68,9 @@ def answer(service: Service, body: bytes | bytearray) -> Response:
         return _refusal(exc, params)
     except StoreUnavailable:
         logger.exception("the task store is unavailable")
+        return _refusal(QueueFull(), params)
+    except BlobUnavailable:
+        logger.exception("the blob store is unavailable")
         return _refusal(QueueFull(), params)
     except MemoryError:
         logger.exception("not enough memory for a request")
@@ -153,6 +156,7 @@ def _json(
     responses={
         200: {"content": {"image/png": {}}, "description": "The image."},
         404: {"description": "No such image, or no longer."},
+        503: {"description": "The stores do not answer: try again later."},
     },
 )
 def result_image(

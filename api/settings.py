@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from api.process import is_installed
+from api.s3_settings import REVEAL_SECRETS, S3Settings
 
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
@@ -28,7 +29,7 @@ KEY_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "models.yaml"
 
 
-class Settings(BaseSettings):
+class Settings(S3Settings):
     """Settings of the service.
 
     Each is also an environment variable `BACKDROP_<NAME>` or a key of the YAML file that
@@ -208,6 +209,11 @@ class Settings(BaseSettings):
         description="Base URL of an OpenTelemetry collector that gets a trace of every task; needs "
         "the extra otel. Unset: no traces.",
     )
+    result_urls: Literal["streamed", "presigned"] = Field(
+        "streamed",
+        description="streamed: result URLs lead to this service; presigned: to the object store "
+        "itself, which s3_url must name, by URLs that it signs.",
+    )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
     webhooks: bool = Field(
         False,
@@ -278,10 +284,22 @@ class Settings(BaseSettings):
         return value
 
     def for_worker(self) -> str:
-        """These settings as JSON for a worker process: the database's password, but no `SECRETS`."""
+        """These settings as JSON for a worker process: none of `SECRETS`.
+
+        But the password of the database and the credentials of the object store, in the clear.
+        """
         url = None if self.database_url is None else self.database_url.get_secret_value()
-        settings = self.model_dump(mode="json", exclude={*SECRETS, "database_url"})
+        settings = self.model_dump(
+            mode="json", exclude={*SECRETS, "database_url"}, context=REVEAL_SECRETS
+        )
         return json.dumps({**settings, "database_url": url})
+
+    @field_validator("result_urls")
+    @classmethod
+    def _has_what_signs(cls, value: str, info: ValidationInfo) -> str:
+        if value == "presigned" and info.data.get("s3_url") is None:
+            raise ValueError("presigned URLs need an object store: set s3_url")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -5,19 +5,17 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from api.back_pressure import DISK_FULL
-from api.blobs import BlobStore, DiskFull, input_key
+from api.blobs import input_key
 from api.credits import points_of
 from api.errors import (
     IllegalMove,
     MalformedRequest,
     MissingParameter,
     ModelNotFound,
-    QueueFull,
     ServiceUnavailable,
 )
 from api.idempotency import NOTE as IDEMPOTENCY_NOTE
@@ -27,6 +25,7 @@ from api.media import DecodedImage, decode_foreground, decode_reference, image_b
 from api.prompts_used import PromptsUsed, prompts_used
 from api.protocol import GenerateBackgroundsRequest
 from api.service import Service
+from api.spool import store_task
 from api.tasks import NewTask
 from api.wire_fields import WIRE_FIELDS
 from engine.errors import BadImage, EngineFault, JobError, UnknownLora, UnknownModel
@@ -59,7 +58,8 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         MissingParameter: no images were sent.
         MalformedRequest: an image, or the job as a whole, cannot be used.
         ModelNotFound: the main model or a sub-model is not registered.
-        QueueFull: see `api.back_pressure`; told before any image is decoded.
+        QueueFull: see `api.back_pressure`, told before any image is decoded; or the images cannot
+            be stored for now.
         TooFewCredits: the tenant's account does not cover it.
         ServiceUnavailable: the model is registered, but cannot be used.
     """
@@ -86,8 +86,7 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         est_cost=_cost(plan),
     )
     try:
-        with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
-            service.store.put(task, idempotency_key=key)
+        store_task(service.store, service.blobs, task, files, idempotency_key=key)
     except IllegalMove:  # its twin was quicker
         if (earlier := earlier_task(service, tenant, key)) is None:
             raise
@@ -224,18 +223,3 @@ def _is_used(embedding: SubModel, plan: GenerationPlan) -> bool:
 def _unused_note(embedding: SubModel) -> str:
     words = " or ".join(repr(word) for word in embedding.prompt_words)
     return f"{embedding.name} had no effect: no prompt holds {words}."
-
-
-@contextmanager
-def _spooled(blobs: BlobStore, files: Mapping[str, bytes]) -> Iterator[None]:
-    """Keeps `files` in the blob store if the body succeeds, and nothing of them if it fails."""
-    try:
-        for key, data in files.items():
-            blobs.put(key, data)
-        yield
-    except DiskFull as exc:
-        blobs.delete(files)
-        raise QueueFull(DISK_FULL) from exc
-    except BaseException:
-        blobs.delete(files)
-        raise

@@ -19,7 +19,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from api.blobs import BlobError, BlobStore, DiskFull, open_blobs
+from api.blobs import BlobError, BlobStore, BlobUnavailable, open_blobs
+from api.blobs.patient import PatientBlobs
 from api.child import COMPUTE_COMMAND, ChildProcess, Children, Gone, Inbox
 from api.chore import Chore
 from api.claimer import Claimer
@@ -32,13 +33,14 @@ from api.messages import (
     Loaded,
     Progress,
     Ready,
-    Start,
     TaskEnded,
     ToSupervisor,
 )
+from api.orphans import OrphanSweeper
 from api.process import die_with_parent, num_cores
 from api.publish import Ending, GiveBack, Publisher, RunningTask, order_of
 from api.settings import SECRETS, Settings
+from api.start import start_of
 from api.store import open_store
 from api.tasks import Lease, News, TaskRecord, TaskStore, WorkerState
 
@@ -76,35 +78,22 @@ class Supervisor:
         child_command: Sequence[str] = COMPUTE_COMMAND,
     ) -> None:
         self._store = store
-        self._blobs = blobs
         self._settings = settings
         self._device = device
         # New for every start: a name that lived on would renew the leases of its dead bearer.
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._publisher = Publisher(store, blobs)
         self._instruments = WorkerInstruments(settings, worker=self.owner, device=device)
         self._inbox: Inbox = queue.SimpleQueue()
         self._children = Children(
             [*child_command, "--log-format", settings.log_format],
             self._inbox,
-            Start(
-                models_file=settings.models.absolute(),
-                device=device,
-                batch_invariant=settings.batch_invariant,
-                write_parameters=settings.write_parameters,
-                max_image_pixels=settings.max_image_pixels,
-                device_cache_bytes=settings.device_cache_bytes,
-                host_cache_bytes=settings.host_cache_bytes,
-                encoding_cache_bytes=settings.encoding_cache_bytes,
-                dtype=settings.dtype,
-                kernels=settings.kernels,
-                max_latent_area=settings.max_latent_area,
-            ),
+            start_of(settings, device),
             num_threads=num_cores() if device == "cpu" else 1,
             warm_spare=settings.warm_spare,
             silence_s=settings.child_silence_s,
         )
         self._tasks: dict[str, RunningTask] = {}  # in the child
+        self._opening: list[RunningTask] = []  # their inputs are being read
         self._dropped: set[str] = set()  # still in the child, but nobody waits for them
         self._endings: list[tuple[RunningTask, Ending]] = []  # the store does not know them yet
         self._loaded: tuple[str, ...] = ()  # checkpoints on the child's device
@@ -114,6 +103,9 @@ class Supervisor:
         beat_period_s = min(settings.lease_s / 5, MAX_BEAT_PERIOD_S)
         self._beating = Chore(self._beat, beat_period_s, retry_s=RETRY_S)
         self._checking_in = Chore(self._check_in, CHECK_IN_PERIOD_S, retry_s=RETRY_S)
+        # A slow blob store costs no lease: there is a heartbeat while it is waited for.
+        self._blobs = PatientBlobs(blobs, self._beating.do_if_due, period_s=beat_period_s)
+        self._publisher = Publisher(store, self._blobs)
         self._chores = [
             Chore(self._store_endings, 0.0, retry_s=RETRY_S),
             self._beating,
@@ -172,13 +164,14 @@ class Supervisor:
     def _start(self, record: TaskRecord) -> None:
         """Hand a claimed task to the child."""
         task = RunningTask(record, Lease(record.uid, self.owner, record.token))
+        self._opening.append(task)
         try:
             message = order_of(record, self._blobs)
+        except BlobUnavailable as exc:
+            self._pause(task, f"cannot read its inputs: {exc}")
         except (BlobError, KeyError):
             ended = TaskEnded(record.uid, TASK_IMAGE_UNDECODABLE, "an input image is missing")
             self._endings.append((task, ended))
-        except OSError as exc:
-            self._pause(task, f"cannot read its inputs: {exc}")
         else:
             self._tasks[record.uid] = task
             for each in self._tasks.values():
@@ -186,6 +179,8 @@ class Supervisor:
             self._children.send(message)
             self._instruments.started(record)
             logger.info("task %s: start %d of %d", task.uid, record.attempts, record.max_attempts)
+        finally:
+            self._opening.remove(task)
 
     # --- messages ---
 
@@ -243,7 +238,7 @@ class Supervisor:
     def _write_image(self, task: RunningTask, image: ImageBytes) -> None:
         try:
             self._publisher.write_image(task, image)
-        except (OSError, DiskFull) as exc:
+        except BlobUnavailable as exc:
             self._drop(task)
             self._pause(task, f"cannot write its image: {exc}")
         except BlobError:
@@ -268,8 +263,8 @@ class Supervisor:
     def _drop(self, task: RunningTask) -> None:
         """Have the child stop a task whose end is decided; nothing is claimed until it has."""
         self._cancel(task)
-        del self._tasks[task.uid]
-        self._dropped.add(task.uid)
+        if self._tasks.pop(task.uid, None):  # it may have been dropped while its image was written
+            self._dropped.add(task.uid)
 
     # --- chores ---
 
@@ -282,7 +277,7 @@ class Supervisor:
 
     def _beat(self) -> None:
         """Renew the leases, store progress, learn who is to be stopped."""
-        held = [*self._tasks.values(), *(task for task, _ in self._endings)]
+        held = [*self._tasks.values(), *self._opening, *(task for task, _ in self._endings)]
         answer = self._store.beat(
             [task.lease for task in held],
             lease_s=self._settings.lease_s,
@@ -350,12 +345,16 @@ class Supervisor:
 def run_supervisor(settings: Settings, device: str) -> None:
     """Supervise `device` until SIGTERM or SIGINT. Blocks; call it in the main thread."""
     store = open_store(settings)
-    supervisor = Supervisor(store, open_blobs(settings), settings, device)
+    blobs = open_blobs(settings)
+    supervisor = Supervisor(store, blobs, settings, device)
+    sweeper = OrphanSweeper(store.database, blobs, images_keep_s=settings.images_keep_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
+    sweeper.start()
     try:
         supervisor.run()
     finally:
+        sweeper.stop()
         store.close()
 
 

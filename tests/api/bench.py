@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from api.app import create_app
-from api.blobs import LocalBlobs
+from api.blobs import open_blobs
 from api.database import open_database
 from api.keys import KeyRing
 from api.settings import Settings
@@ -54,7 +54,7 @@ class Bench:
             **changes,
         )
         self.store = SqlTaskStore(open_database(f"sqlite:///{folder / 'tasks.sqlite3'}"))
-        self.blobs = LocalBlobs(folder / "blobs")
+        self.blobs = open_blobs(self.settings)
         keys = KeyRing(self.store.database, self.settings.keys)
         registry = load_registry(models)
         self.app = create_app(self.settings, self.store, self.blobs, keys, registry)

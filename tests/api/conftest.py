@@ -11,6 +11,7 @@ from api.database import open_database
 from api.schema import metadata
 from tests.api.bench import Bench
 from tests.api.postgres import Postgres, open_server
+from tests.api.s3_server import S3Server, Wire, program
 from tests.api.supervised import Service
 
 
@@ -40,6 +41,24 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     yield make
     for service in services:
         service.store.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One for all; whoever kills it starts it again."""
+    if program() is None:
+        pytest.skip("no wheel of the S3 server for this platform")
+    pytest.importorskip("obstore", reason="needs the extra s3")
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def wire(s3_server: S3Server) -> Iterator[Wire]:
+    wire = Wire(s3_server.port)
+    yield wire
+    wire.close()
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def test_states_appear_as_the_wires_four(status: TaskStatus, code: int, wire: st
         "Action": "GenerateBackgrounds",
         "Status": wire,
         "ImgList": [],
+        "ExpireTimestamp": 0,
         "Seed": 7,
         "SeedList": [],
         "TxtList": [],

@@ -9,7 +9,10 @@ from sqlalchemy import event
 
 from api import media, submit
 from api.blobs import DiskFull, LocalBlobs
+from api.errors import StoreUnavailable
 from api.protocol import GenerateBackgroundsRequest
+from api.store import SqlTaskStore
+from api.tasks import NewTask
 from api.wire_fields import WIRE_FIELDS
 from engine.errors import JobError, UnknownLora, UnknownModel, WeightsUnavailable
 from tests.api.bench import Bench
@@ -273,6 +276,28 @@ def test_a_store_that_cannot_take_the_task_leaves_no_images(bench: Bench):
     answer = bench.caller.http.post("/", json=signed(generate()))
     assert_refused(checked(answer.json()), 2001)
     assert bench.files() == []
+
+
+@pytest.mark.parametrize("can_read", [True, False])
+def test_a_task_whose_commit_was_not_confirmed_keeps_its_images(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, can_read: bool
+):
+    """The connection broke after the commit: the task will be run."""
+
+    def put(task: NewTask) -> None:
+        SqlTaskStore.put(bench.store, task)
+        if not can_read:
+            monkeypatch.setattr(bench.store, "get", away)
+        away()
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("connection lost")
+
+    monkeypatch.setattr(bench.store, "put", put)
+    assert_refused(bench.caller.ask(generate()), 2001)
+    [uid] = bench.store.unfinished(tenant="alice")
+    monkeypatch.undo()
+    assert bench.blobs.get(bench.record(uid).inputs["foreground"]) == png()
 
 
 @pytest.mark.parametrize("error", sorted(subclasses(JobError), key=lambda error: error.__name__))

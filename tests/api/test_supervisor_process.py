@@ -37,11 +37,15 @@ def test_settings_reach_a_supervisor_process_whole(tmp_path):
         keys=[SecretStr("a:private")],
         key_secrets=[SecretStr("f" * 64)],
         database_url=SecretStr("postgresql://user:password@host/name"),
+        s3_access_key_id=SecretStr("id"),
+        s3_secret_access_key=SecretStr("for the store"),
     )
     sent = settings.for_worker()
 
     assert "private" not in sent
     assert "ffff" not in sent
+    assert "for the store" in sent
+    assert "for the store" not in f"{settings.model_dump_json()} {settings!r}"
     received = Settings.model_validate_json(sent)
     assert received.model_dump(exclude={*SECRETS}) == settings.model_dump(exclude={*SECRETS})
 
