@@ -14,7 +14,8 @@ import typer
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
-from api import models_command
+from api import cluster_command, models_command
+from api.cluster import ClusterFault
 from api.devices import find_devices
 from api.errors import ApiError, TaskStoreError
 from api.generate import job_from_files, write_images
@@ -23,10 +24,9 @@ from api.models_pull import PullFailed
 from api.process import set_library_environment
 from api.protocol import SAMPLER_NAMES, ResizeModeName
 from api.server import serve as run_server
-from api.server import tell_new_pair
+from api.server import tell_new_pair, work
 from api.settings import Settings
 from api.store import open_store
-from api.supervisor import run_supervisor
 from api.wire_types import field_path
 from engine.errors import EngineError
 from engine.registry import load_registry
@@ -41,6 +41,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Models of models.yaml.", no_args_is_help=True)
 keys_app = typer.Typer(help="Key pairs of callers.", no_args_is_help=True)
+cluster_app = typer.Typer(help="Workers on the machines of a Ray cluster.", no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 
@@ -50,6 +52,12 @@ DataDir = Annotated[Path | None, typer.Option(help="Folder of the task store and
 Models = Annotated[Path | None, typer.Option(help="Path of models.yaml.")]
 Keys = Annotated[
     list[str] | None, typer.Option("--key", help="A key pair PUBLIC:PRIVATE; may be repeated.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="HOST:PORT of the head; default RAY_ADDRESS, else this machine."
+    ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda:0, ...; default what is there.")]
 
@@ -64,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         app(args=arguments)
-    except (UsageFault, PullFailed, ApiError, EngineError, TaskStoreError) as exc:
+    except (UsageFault, ClusterFault, PullFailed, ApiError, EngineError, TaskStoreError) as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
 
@@ -101,11 +109,10 @@ def api(
 
 @app.command()
 def worker(data_dir: DataDir = None, models: Models = None, device: Device = None) -> None:
-    """Run the worker of one device, in this process."""
+    """Run a worker on every device, without the API."""
     settings = _settings(data_dir=data_dir, models=models)
-    load_registry(settings.models)
     with _naming_what_failed(settings):
-        run_supervisor(settings, device or _devices(settings)[0])
+        work(settings, devices=[device] if device else _devices(settings))
 
 
 @app.command()
@@ -227,6 +234,48 @@ def add_key(
         store = open_store(settings)
         tell_new_pair(KeyRing(store.database), label=label, say=typer.echo)
         store.close()
+
+
+@cluster_app.command("up")
+def cluster_up(
+    address: RayAddress = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Default as many as there is room for.")
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Cores of each worker, which then uses no GPU.")
+    ] = None,
+    data_dir: DataDir = None,
+    models: Models = None,
+) -> None:
+    """Start a worker on every GPU of the cluster, or on its CPUs where it has no GPU.
+
+    Settings given here go to every worker; what is not given, each machine's environment has.
+    """
+    settings = _settings(data_dir=data_dir, models=models)
+    cluster_command.up(address, settings, num_workers=workers, num_cpus=cpus)
+
+
+@cluster_app.command("status")
+def cluster_status(address: RayAddress = None) -> None:
+    """Tell where every worker runs; status 1 unless all do."""
+    if not cluster_command.status(address):
+        raise typer.Exit(1)
+
+
+@cluster_app.command("scale")
+def cluster_scale(
+    workers: Annotated[int, typer.Argument(min=1, help="How many there shall be.")],
+    address: RayAddress = None,
+) -> None:
+    """Start more workers like those that run, or drain some."""
+    cluster_command.scale(address, workers)
+
+
+@cluster_app.command("down")
+def cluster_down(address: RayAddress = None) -> None:
+    """Drain and end all workers; their tasks stay in the store."""
+    cluster_command.down(address)
 
 
 def _serve(settings: Settings, devices: Sequence[str]) -> None:

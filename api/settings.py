@@ -11,6 +11,7 @@ from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     SettingsError,
     YamlConfigSettingsSource,
@@ -24,8 +25,9 @@ PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "mo
 class Settings(BaseSettings):
     """Settings of the service.
 
-    Each is also an environment variable `BACKDROP_<NAME>` or a key of the YAML file that
-    `BACKDROP_SETTINGS_FILE` names. Order: arguments, environment, file, default.
+    Each is also an environment variable `BACKDROP_<NAME>`, a file of that name in the folder that
+    `BACKDROP_SECRETS_DIR` names, or a key of the YAML file that `BACKDROP_SETTINGS_FILE` names.
+    Order: arguments, environment, secrets, file, default.
     """
 
     model_config = SettingsConfigDict(env_prefix="BACKDROP_", extra="forbid", frozen=True)
@@ -62,6 +64,12 @@ class Settings(BaseSettings):
     )
     max_tasks_per_worker: int = Field(
         8, ge=1, le=64, description="Tasks a worker runs at once, beside one that it claims ahead."
+    )
+    cpu_threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of a worker's CPU kernels; default every core it may use for the "
+        "device cpu, 1 beside a GPU. Set it where a container's CPU limit is lower.",
     )
     lease_s: float = Field(15.0, gt=0.5, le=600, description="A silent worker loses its tasks.")
     max_attempts: int = Field(3, ge=1, le=10, description="A task is started at most so often.")
@@ -157,13 +165,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Adds the YAML file below the environment."""
+        """Adds the folder of secrets and the YAML file below the environment."""
         del dotenv_settings, file_secret_settings
         from os import environ
 
+        above: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        secrets = environ.get("BACKDROP_SECRETS_DIR")
+        if secrets is not None:
+            if not Path(secrets).is_dir():
+                raise FileNotFoundError(f"BACKDROP_SECRETS_DIR names {secrets}, not a folder")
+            above += (SecretsSettingsSource(settings_cls, secrets_dir=secrets),)
         named = environ.get("BACKDROP_SETTINGS_FILE")
         if named is None:
-            return init_settings, env_settings
+            return above
         if not Path(named).is_file():
             raise FileNotFoundError(f"BACKDROP_SETTINGS_FILE names {named}, which is not a file")
         try:
@@ -173,4 +187,4 @@ class Settings(BaseSettings):
         unknown = [str(key) for key in file_settings.yaml_data if key not in cls.model_fields]
         if unknown:
             raise SettingsError(f"{named}: there is no setting {', '.join(unknown)}")
-        return init_settings, env_settings, file_settings
+        return *above, file_settings

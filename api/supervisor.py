@@ -101,7 +101,7 @@ class Supervisor:
                 kernels=settings.kernels,
                 max_latent_area=settings.max_latent_area,
             ),
-            num_threads=num_cores() if device == "cpu" else 1,
+            num_threads=settings.cpu_threads or (num_cores() if device == "cpu" else 1),
             warm_spare=settings.warm_spare,
             silence_s=settings.child_silence_s,
         )
