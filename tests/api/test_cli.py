@@ -174,6 +174,25 @@ def test_a_settings_file_is_read_below_the_environment(monkeypatch, tmp_path: Pa
     assert (settings.lease_s, settings.max_attempts) == (9, 5)
 
 
+def test_secrets_are_read_from_files_below_the_environment(monkeypatch, tmp_path: Path):
+    (tmp_path / "backdrop_keys").write_text("a:b,c:d\n")
+    (tmp_path / "BACKDROP_PORT").write_text("9000\n")
+    (tmp_path / "backdrop_lease_s").write_text("9")
+    (tmp_path / "of_another_program").write_text("x")
+    monkeypatch.setenv("BACKDROP_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("BACKDROP_LEASE_S", "7")
+    settings = Settings()
+    assert [pair.get_secret_value() for pair in settings.keys] == ["a:b", "c:d"]
+    assert (settings.port, settings.lease_s) == (9000, 7)
+
+
+def test_a_missing_folder_of_secrets_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("BACKDROP_SECRETS_DIR", "no-such-folder")
+    status, _, err = run(capsys, "models", "list")
+    assert status == 2
+    assert_one_line(err, "no-such-folder")
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

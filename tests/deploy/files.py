@@ -1,14 +1,19 @@
-"""What the files of deploy/ say, loaded, and what must hold of all of them."""
+"""What the files of deploy/ and the Dockerfile say, and what they may say."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer.main
 import yaml
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 
+from api.cli import app as command_line
+from api.routes import router
 from api.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,38 +21,45 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILE = ROOT / "Dockerfile.gpu"
 
 # Read beside the settings; see `Settings.settings_customise_sources`.
-_WHERE_SETTINGS_LIE = {"BACKDROP_SETTINGS_FILE", "BACKDROP_SECRETS_DIR"}
+_WHERE_SETTINGS_LIE = {"SETTINGS_FILE", "SECRETS_DIR"}
+# Settings that come with PostgreSQL, the object store and the instruments.
+COMING = {
+    *("DATABASE_URL", "METRICS_HOST", "METRICS_PORT"),
+    *("S3_URL", "S3_ENDPOINT", "S3_ALLOW_HTTP", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"),
+}
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(path.read_text()) if document]
 
 
-def not_settings(environment: Mapping[str, object]) -> set[str]:
-    """Names of an environment that look like settings and are none."""
-    known = {f"BACKDROP_{name.upper()}" for name in Settings.model_fields} | _WHERE_SETTINGS_LIE
-    return {name for name in environment if name.startswith("BACKDROP_")} - known
+def assert_are_settings(environment: Mapping[str, Any]) -> None:
+    """Every BACKDROP_ variable is a setting, and its value one that the setting takes.
+
+    Raises:
+        AssertionError: a variable names none.
+        ValidationError: a value is of another kind.
+    """
+    for variable, value in environment.items():
+        name = variable.removeprefix("BACKDROP_")
+        if name == variable or name in _WHERE_SETTINGS_LIE | COMING:
+            continue
+        assert name.lower() in Settings.model_fields, f"{variable} is no setting"
+        if value is not None:
+            field = Settings.model_fields[name.lower()]
+            TypeAdapter(field.rebuild_annotation()).validate_python(value)
 
 
-def refused(environment: Mapping[str, str]) -> list[str]:
-    """The settings among these, each alone, whose value `Settings` does not take."""
-    given = {
-        name.removeprefix("BACKDROP_").lower(): value
-        for name, value in environment.items()
-        if name not in _WHERE_SETTINGS_LIE
-    }
-    return [name for name, value in given.items() if not _takes(name, value)]
+def assert_is_a_command(arguments: Sequence[str]) -> None:
+    """`backdrop ARGUMENTS` exists and takes these options."""
+    name, *options = arguments
+    group = typer.main.get_group(command_line)
+    group.commands[name].make_context(name, options)
 
 
-def _takes(name: str, value: str) -> bool:
-    field = Settings.model_fields[name]
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        TypeAdapter(field.rebuild_annotation()).validate_python(value)
-    except ValidationError:
-        return False
-    return True
+def assert_is_a_probe(path: str) -> None:
+    probes = {route.path for route in router.routes if isinstance(route, APIRoute)}
+    assert path in probes & {"/healthz", "/readyz"}
 
 
 def dockerfile_says(instruction: str) -> list[str]:
@@ -57,5 +69,5 @@ def dockerfile_says(instruction: str) -> list[str]:
     return re.findall(rf"^{instruction}\s+(.*)$", stage, flags=re.MULTILINE)
 
 
-def dockerfile_environment() -> dict[str, str]:
+def image_environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(dockerfile_says("ENV"))))
