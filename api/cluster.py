@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from api.settings import Settings
 
 NAMESPACE = "backdrop"
 _PREFIX = "worker-"
-ANSWER_TIMEOUT_S = 5.0  # a worker that runs answers in milliseconds
+START_TIMEOUT_S = 20.0  # a worker that finds room is up in seconds
+ANSWER_TIMEOUT_S = 5.0  # one that runs answers in milliseconds
 _FORGET_TIMEOUT_S = 10.0  # until Ray knows the name of a killed actor no more
 # Not of workers, or found anew on each machine.
 _NOT_SENT = {"keys", "host", "port", "public_base_url", "devices"}
@@ -93,8 +94,10 @@ class Cluster:
     def __init__(self, ray: Any) -> None:
         self._ray = ray
 
-    def up(self, settings: Settings, *, num_workers: int | None, num_cpus: int | None) -> int:
-        """Start workers; returns at once with their number, Ray places them as room comes.
+    def up(
+        self, settings: Settings, *, num_workers: int | None, num_cpus: int | None
+    ) -> list[WorkerState]:
+        """Start workers; what does not run soon waits for room, and Ray places it when it comes.
 
         Args:
             settings: those that were given go to every worker, but no keys.
@@ -103,7 +106,7 @@ class Cluster:
                 else the cores of the smallest machine.
 
         Raises:
-            ClusterFault: workers run already, or they could not share the task store.
+            ClusterFault: workers run already, could not share the task store, or cannot start.
         """
         if self._names():
             raise ClusterFault(
@@ -115,14 +118,13 @@ class Cluster:
         values = _values_to_send(settings)
         if not share["num_gpus"]:
             values.setdefault("cpu_threads", share["num_cpus"])
-        self._start(range(num_workers or room), Order(values, **share))
-        return num_workers or room
+        return self._start(range(num_workers or room), Order(values, **share))
 
     def scale(self, num_workers: int) -> None:
         """Start more workers like those that run, or drain some.
 
         Raises:
-            ClusterFault: none runs that others could be made like.
+            ClusterFault: none runs that others could be made like, or they cannot start.
         """
         states = self.status()
         if num_workers <= len(states):
@@ -146,10 +148,13 @@ class Cluster:
 
     def status(self) -> list[WorkerState]:
         """Every worker that Ray knows, by number."""
-        names = self._names()
-        asked = {name: self._actor(name).health.remote() for name in names}
-        ready = self._wait(list(asked.values()), timeout_s=ANSWER_TIMEOUT_S)
-        return [self._state(name, asked[name], asked[name] in ready) for name in names]
+        actors = {name: self._actor(name) for name in self._names()}
+        return self._ask(actors, timeout_s=ANSWER_TIMEOUT_S)
+
+    def _ask(self, actors: Mapping[str, Any], *, timeout_s: float) -> list[WorkerState]:
+        asked = {name: actor.health.remote() for name, actor in actors.items()}
+        ready = self._wait(list(asked.values()), timeout_s=timeout_s)
+        return [self._state(name, answer, answer in ready) for name, answer in asked.items()]
 
     def _state(self, name: str, answer: Any, is_ready: bool) -> WorkerState:
         if not is_ready:
@@ -161,11 +166,11 @@ class Cluster:
         except self._ray.exceptions.RayError as exc:
             return WorkerState(name, None, str(exc).strip().splitlines()[-1])
 
-    def _start(self, indexes: Sequence[int], order: Order) -> None:
-        actor = self._ray.remote(ClusterWorker)
-        for index in indexes:
-            actor.options(
-                name=f"{_PREFIX}{index}",
+    def _start(self, indexes: Sequence[int], order: Order) -> list[WorkerState]:
+        make = self._ray.remote(ClusterWorker)
+        actors = {
+            name: make.options(
+                name=name,
                 namespace=NAMESPACE,
                 lifetime="detached",  # it outlives this command
                 max_restarts=-1,
@@ -173,6 +178,15 @@ class Cluster:
                 num_cpus=order.num_cpus,
                 scheduling_strategy="SPREAD",
             ).remote(order)
+            for name in (f"{_PREFIX}{index}" for index in indexes)
+        }
+        states = self._ask(actors, timeout_s=START_TIMEOUT_S)
+        failed = [state for state in states if state.trouble]
+        if failed:  # Ray forgets an actor that cannot be made: this is the time to tell why
+            for actor in actors.values():
+                self._ray.kill(actor, no_restart=True)
+            raise ClusterFault(f"{failed[0].name} cannot start: {failed[0].trouble}")
+        return states
 
     def _end(self, states: Sequence[WorkerState]) -> None:
         drained = [

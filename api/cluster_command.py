@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
 from api.cluster import WorkerState, connected
@@ -13,18 +15,14 @@ def up(
 ) -> None:
     """Start workers; see `Cluster.up`."""
     with connected(address) as cluster:
-        count = cluster.up(settings, num_workers=num_workers, num_cpus=num_cpus)
-    typer.echo(f"{count} workers are starting; `backdrop cluster status` tells where")
+        _tell(cluster.up(settings, num_workers=num_workers, num_cpus=num_cpus))
 
 
 def status(address: str | None) -> bool:
     """Tell of every worker; whether there are any and all run."""
     with connected(address) as cluster:
         states = cluster.status()
-    for state in states:
-        typer.echo(f"{state.name}  {_line(state)}")
-    if not states:
-        typer.echo("no workers")
+    _tell(states)
     return bool(states) and all(state.health is not None for state in states)
 
 
@@ -32,7 +30,7 @@ def scale(address: str | None, num_workers: int) -> None:
     """Bring the number of workers to `num_workers`; see `Cluster.scale`."""
     with connected(address) as cluster:
         cluster.scale(num_workers)
-    typer.echo(f"workers wanted: {num_workers}")
+        _tell(cluster.status())
 
 
 def down(address: str | None) -> None:
@@ -40,6 +38,13 @@ def down(address: str | None) -> None:
     with connected(address) as cluster:
         count = cluster.down()
     typer.echo(f"workers ended: {count}")
+
+
+def _tell(states: Sequence[WorkerState]) -> None:
+    for state in states:
+        typer.echo(f"{state.name}  {_line(state)}")
+    if not states:
+        typer.echo("no workers")
 
 
 def _line(state: WorkerState) -> str:

@@ -82,7 +82,13 @@ class ClusterWorker:
         return self._order
 
     def health(self) -> Health:
-        """Answers while the supervisor runs."""
+        """What is running.
+
+        Raises:
+            RuntimeError: the supervisor has ended; Ray is about to restart the worker.
+        """
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the supervisor ended with status {self._process.returncode}")
         return Health(
             machine=socket.gethostname(),
             device=self._order.device,

@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -91,6 +93,23 @@ def test_a_given_key_pair_is_used_and_none_is_made():
         assert process.wait(timeout=20) == 0
         assert process.stdout is not None
         assert process.stdout.read() == ""
+
+
+def test_workers_of_several_devices_are_processes_of_their_own_and_end_in_good_order(monkeypatch):
+    monkeypatch.setenv("BACKDROP_DEVICES", "cpu,cpu")
+    monkeypatch.setenv("BACKDROP_WARM_SPARE", "false")
+    process = psutil.Popen([sys.executable, "-m", "backdrop", "worker"], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while len(supervisors := process.children()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+        assert not any(supervisor.is_running() for supervisor in supervisors)
+    finally:
+        if process.poll() is None:
+            process.kill()
 
 
 def test_a_port_in_use_is_one_clear_line(capsys):

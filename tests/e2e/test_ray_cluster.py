@@ -26,6 +26,7 @@ from tests.e2e.conftest import Server
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 240
+MACHINES_ENVIRONMENT = {"BACKDROP_CHILD_SILENCE_S": "0"}  # out of range
 RUNS = re.compile(r"(worker-\d+)  runs on \S+ cpu, process (\d+), for \d+ s")
 
 
@@ -45,6 +46,7 @@ class Node:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=os.environ | MACHINES_ENVIRONMENT,
         )
         assert self._process.stdout is not None
         self.is_up = any("Ray runtime started" in line for line in self._process.stdout)
@@ -120,7 +122,7 @@ def api(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def backdrop(ray_cluster: Ray, api: Server) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "backdrop", "cluster", *arguments],
             capture_output=True,
@@ -133,7 +135,8 @@ def backdrop(ray_cluster: Ray, api: Server) -> Callable[..., subprocess.Complete
                 "BACKDROP_DATA_DIR": str(api.folder / "data"),
                 "BACKDROP_LEASE_S": "5",
                 "BACKDROP_WARM_SPARE": "false",
-            },
+            }
+            | environment,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done
@@ -153,7 +156,10 @@ def test_a_task_survives_the_loss_of_its_machine_and_ray_moves_the_worker(
 ) -> None:
     for _ in range(2):
         ray_cluster.add_machine()
-    assert backdrop("up", "--workers", "2", "--cpus", "1").returncode == 0
+    broken = backdrop("up", "--workers", "2")
+    assert broken.returncode == 2
+    assert "child_silence_s" in broken.stderr
+    assert backdrop("up", "--workers", "2", BACKDROP_CHILD_SILENCE_S="600").returncode == 0
     workers = until(lambda: both_run(backdrop("status")))
     refused = backdrop("up")
     assert refused.returncode == 2
@@ -189,6 +195,11 @@ def test_a_task_survives_the_loss_of_its_machine_and_ray_moves_the_worker(
     (new_pid,) = set(moved.values()) - set(workers.values())
     assert ray_cluster.nodes[-1].runs(new_pid)
 
+    os.kill(new_pid, signal.SIGKILL)
+    again = until(lambda: both_run(backdrop("status"), without=new_pid))
+    assert len(set(moved.values()) & set(again.values())) == 1
+    moved = again
+
     # One is drained, one comes back, all end, and their processes with them.
     assert backdrop("scale", "1").returncode == 0
     assert set(RUNS.findall(backdrop("status").stdout)) < {
@@ -202,11 +213,13 @@ def test_a_task_survives_the_loss_of_its_machine_and_ray_moves_the_worker(
     assert (empty.returncode, empty.stdout) == (1, "no workers\n")
 
 
-def both_run(status: subprocess.CompletedProcess[str]) -> dict[str, int] | None:
-    """Process ids of both supervisors by worker, once both run."""
+def both_run(
+    status: subprocess.CompletedProcess[str], *, without: int | None = None
+) -> dict[str, int] | None:
+    """Process ids of both supervisors by worker, once both run and none has the pid `without`."""
     workers = {name: int(pid) for name, pid in RUNS.findall(status.stdout)}
     assert (status.returncode == 0) == (len(workers) == status.stdout.count("\n")), status
-    return workers if len(workers) == 2 else None
+    return workers if len(workers) == 2 and without not in workers.values() else None
 
 
 def starts_and_owner(api: Server, uid: str) -> tuple[int, str | None, float]:
