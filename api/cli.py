@@ -25,9 +25,8 @@ from api.process import set_library_environment
 from api.protocol import SAMPLER_NAMES, ResizeModeName
 from api.server import serve as run_server
 from api.server import tell_new_pair, work
-from api.settings import Settings
+from api.settings import Settings, what_is_wrong
 from api.store import open_store
-from api.wire_types import field_path
 from engine.errors import EngineError
 from engine.registry import load_registry
 
@@ -295,11 +294,7 @@ def _settings(*, keys: Sequence[str] | None = None, **given: Any) -> Settings:
     try:
         return Settings(**options)
     except ValidationError as exc:
-        reasons = [
-            f"{field_path(error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
-            for error in exc.errors(include_input=False, include_url=False)
-        ]
-        raise UsageFault(f"setting {'; '.join(reasons)}") from exc
+        raise UsageFault(what_is_wrong(exc)) from exc
     except (SettingsError, OSError) as exc:
         raise UsageFault(str(exc)) from exc
 

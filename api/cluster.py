@@ -242,14 +242,14 @@ def _share_and_room(
 
 def _check_shared_store(settings: Settings, hosts: set[str]) -> None:
     """SQLite files serve one machine: they must never lie on a network file system."""
-    given = settings.model_fields_set
-    if "database_url" in given:
+    url = settings.model_dump(include={"database_url"}).get("database_url")
+    if url is not None and not url.get_secret_value().startswith("sqlite"):
         return
     if len(hosts) > 1:
         raise ClusterFault(
             f"{len(hosts)} machines cannot share a SQLite file: set BACKDROP_DATABASE_URL"
         )
-    if "data_dir" not in given:
+    if "data_dir" not in settings.model_fields_set:
         raise ClusterFault("name the folder that the API uses: --data-dir or BACKDROP_DATA_DIR")
 
 

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from api.devices import CPU
 from api.fleet import end_processes
 from api.process import set_library_environment
-from api.settings import Settings
+from api.settings import Settings, what_is_wrong
 from api.supervisor import start_supervisor
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class ClusterWorker:
         order: what to run.
 
     Raises:
-        ValidationError: the settings do not fit this machine.
+        ValueError: this machine's environment has a setting that is refused.
     """
 
     def __init__(self, order: Order) -> None:
@@ -74,7 +76,11 @@ class ClusterWorker:
         self._order = order
         self._draining = False
         self._started_at = time.monotonic()
-        self._process = start_supervisor(Settings(**order.settings), order.device)
+        try:
+            settings = Settings(**order.settings)
+        except ValidationError as exc:
+            raise ValueError(what_is_wrong(exc)) from None
+        self._process = start_supervisor(settings, order.device)
         threading.Thread(target=self._end_with_supervisor, daemon=True).start()
 
     def order(self) -> Order:

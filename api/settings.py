@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -16,6 +16,8 @@ from pydantic_settings import (
     SettingsError,
     YamlConfigSettingsSource,
 )
+
+from api.wire_types import field_path
 
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
@@ -188,3 +190,12 @@ class Settings(BaseSettings):
         if unknown:
             raise SettingsError(f"{named}: there is no setting {', '.join(unknown)}")
         return *above, file_settings
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """The settings that were refused and why, in one line and without their values."""
+    reasons = [
+        f"{field_path(each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors(include_input=False, include_url=False)
+    ]
+    return f"setting {'; '.join(reasons)}"

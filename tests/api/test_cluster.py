@@ -134,6 +134,16 @@ def test_a_sqlite_file_serves_one_machine(tmp_path: Path):
         _check_shared_store(Settings(), {"a"})
 
 
+class AnyDatabase(Settings):
+    database_url: SecretStr | None = None
+
+
+def test_postgresql_serves_many_machines_and_a_sqlite_url_does_not():
+    _check_shared_store(AnyDatabase(database_url=SecretStr("postgresql://u:p@h/d")), {"a", "b"})
+    with pytest.raises(ClusterFault, match="BACKDROP_DATABASE_URL"):
+        _check_shared_store(AnyDatabase(database_url=SecretStr("sqlite:////f")), {"a", "b"})
+
+
 def test_workers_get_what_was_given_with_absolute_paths_and_no_keys(monkeypatch):
     monkeypatch.setenv("BACKDROP_LEASE_S", "7")
     settings = Settings(data_dir=Path("data"), keys=[SecretStr("a:b")], port=1)
