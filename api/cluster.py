@@ -25,8 +25,8 @@ _PREFIX = "worker-"
 START_TIMEOUT_S = 20.0  # a worker that finds room is up in seconds
 ANSWER_TIMEOUT_S = 5.0  # one that runs answers in milliseconds
 _FORGET_TIMEOUT_S = 10.0  # until Ray knows the name of a killed actor no more
-# Not of workers, or found anew on each machine.
-_NOT_SENT = {"keys", "host", "port", "public_base_url", "devices"}
+# Not of workers, or another one for each worker of a machine.
+_NOT_SENT = {"keys", "host", "port", "public_base_url", "devices", "metrics_port"}
 
 
 class ClusterFault(Exception):

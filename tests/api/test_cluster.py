@@ -62,6 +62,26 @@ def test_a_worker_runs_a_supervisor_process_and_tells_of_it(worker: ClusterWorke
     assert not psutil.pid_exists(health.pid)
 
 
+def test_its_compute_child_gets_the_threads_it_was_given_and_not_the_one_of_ray(
+    order: Order, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    worker = ClusterWorker(Order({**order.settings, "cpu_threads": 3}, num_gpus=0, num_cpus=3))
+    try:
+        supervisor = psutil.Process(worker.health().pid)
+        deadline = time.monotonic() + 30
+        while not (
+            computing := [
+                child for child in supervisor.children() if "api.compute" in child.cmdline()
+            ]
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert computing[0].environ()["OMP_NUM_THREADS"] == "3"
+    finally:
+        worker.drain()
+
+
 def test_a_gpu_worker_uses_the_one_gpu_that_it_sees():
     assert Order({}, num_gpus=1, num_cpus=0).device == "cuda:0"
     assert Order({}, num_gpus=0, num_cpus=4).device == "cpu"

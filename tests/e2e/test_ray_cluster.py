@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -36,7 +37,7 @@ class Node:
     Addresses other than 127.0.0.1, which Ray would replace by one that other machines reach.
     """
 
-    def __init__(self, ip: str, *options: str) -> None:
+    def __init__(self, folder: str, ip: str, *options: str) -> None:
         program = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
         self._process = subprocess.Popen(
             [
@@ -46,7 +47,7 @@ class Node:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env=os.environ | MACHINES_ENVIRONMENT,
+            env=os.environ | {"RAY_TMPDIR": folder} | MACHINES_ENVIRONMENT,
         )
         assert self._process.stdout is not None
         self.is_up = any("Ray runtime started" in line for line in self._process.stdout)
@@ -79,6 +80,10 @@ class Ray:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
+        # Not below pytest's folder: the paths of Unix sockets would be too long.
+        self._folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
+        )
         with socket.create_server(("127.0.0.2", 0)) as free:
             self.address = f"127.0.0.2:{free.getsockname()[1]}"
         self.nodes: list[Node] = []
@@ -91,7 +96,7 @@ class Ray:
 
     def _start(self, *arguments: str) -> None:
         for _ in range(3):  # on a busy machine Ray's own limit of 30 s may be too short
-            node = Node(*arguments)
+            node = Node(self._folder, *arguments)
             self._stack.callback(node.kill)
             if node.is_up:
                 self.nodes.append(node)
