@@ -65,7 +65,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    except (ConnectionError, RuntimeError, ValueError) as exc:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as exc:
         raise ClusterFault(f"Ray cluster {address}: {exc}") from exc
     try:
         yield Cluster(ray)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import socket
 import sqlite3
@@ -28,6 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 240
 MACHINES_ENVIRONMENT = {"BACKDROP_CHILD_SILENCE_S": "0"}  # out of range
+# Said, since Ray decides by what it finds in the home folder.
+AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 RUNS = re.compile(r"(worker-\d+)  runs on \S+ cpu, process (\d+), for \d+ s")
 
 
@@ -47,7 +50,7 @@ class Node:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env=os.environ | {"RAY_TMPDIR": folder} | MACHINES_ENVIRONMENT,
+            env=os.environ | {"RAY_TMPDIR": folder} | AUTHENTICATION | MACHINES_ENVIRONMENT,
         )
         assert self._process.stdout is not None
         self.is_up = any("Ray runtime started" in line for line in self._process.stdout)
@@ -141,6 +144,7 @@ def backdrop(ray_cluster: Ray, api: Server) -> Callable[..., subprocess.Complete
                 "BACKDROP_LEASE_S": "5",
                 "BACKDROP_WARM_SPARE": "false",
             }
+            | AUTHENTICATION
             | environment,
         )
         assert "Traceback" not in done.stderr, done.stderr
