@@ -8,19 +8,25 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api import event_stream
 from api.blobs import BlobStore
 from api.errors import QueueFull, ServiceUnavailable, StoreUnavailable
+from api.event_urls import EventUrls
 from api.intake import Intake
 from api.keys import KeyRing
 from api.openapi import docs_page, openapi_of
+from api.queue_positions import QueuePositions
 from api.responses import Response as WireResponse
 from api.result_urls import ResultUrls, base_url
 from api.routes import router
 from api.service import Service
 from api.settings import Settings
 from api.store import SqlTaskStore
+from api.task_watch import TaskWatch
+from api.webhook_queue import WebhookQueue
 from backdrop import __version__
 from engine.registry import Registry
+from engine.translate import translator_for
 
 GATEWAY_FAULT = 130
 
@@ -48,16 +54,24 @@ def create_app(
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(StoreUnavailable, _unavailable)
     app.add_exception_handler(Exception, _crashed)
+    secret = store.secret()
+    positions = QueuePositions(store.database)
     app.state.service = Service(
         settings=settings,
         store=store,
         blobs=blobs,
         keys=keys,
         registry=registry,
-        urls=ResultUrls(store.secret(), base_url(settings)),
+        translator=translator_for(registry.translation),
+        urls=ResultUrls(secret, base_url(settings)),
         intake=Intake(settings),
+        positions=positions,
+        watch=TaskWatch(store.database, positions),
+        event_urls=EventUrls(secret, base_url(settings)),
+        webhooks=WebhookQueue(store.database),
     )
     app.include_router(router)
+    app.include_router(event_stream.router)
     if settings.docs:
         _serve_docs(app)
     return app

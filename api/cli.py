@@ -17,6 +17,8 @@ from pydantic_settings import SettingsError
 from api import cluster_command, models_command
 from api.cluster import ClusterFault
 from api.devices import find_devices
+from api.doctor.command import probe, report
+from api.doctor.installation import check_installation
 from api.errors import ApiError, TaskStoreError
 from api.generate import job_from_files, write_images
 from api.keys import KeyRing
@@ -197,6 +199,42 @@ def _sub_model(text: str) -> dict[str, object]:
         return {"ModelCode": name, "InferenceParams": {"LoraWeight": float(weight)}}
     except ValueError:
         raise UsageFault(f"--sub-model {text}: {weight!r} is not a weight") from None
+
+
+@app.command()
+def doctor(
+    url: Annotated[
+        str | None, typer.Option(help="Look at the server there instead; needs --key.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="PUBLIC:PRIVATE, for --url.", envvar="BACKDROP_DOCTOR_KEY")
+    ] = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="With --url: also make a task; costs credits.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the devices, which load torch.")
+    ] = False,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    models: Models = None,
+) -> None:
+    """Check this installation and say what to do; or how a server keeps to the protocol.
+
+    Ends with status 1 where a check fails.
+    """
+    if url is not None:
+        public, _, private = (key or "").partition(":")
+        if not (public and private):
+            raise UsageFault("--url needs --key PUBLIC:PRIVATE")
+        findings = probe(url, public, private, generate=generate)
+    else:
+        settings = _settings(host=host, port=port, data_dir=data_dir, models=models)
+        findings = check_installation(settings, _devices(settings), quick=quick)
+    if not report(findings, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @models_app.command("list")

@@ -41,6 +41,7 @@ def serve(connection: Connection) -> NoReturn:
         kernels=start.kernels,
         device_bytes=start.device_cache_bytes,
         host_bytes=start.host_cache_bytes,
+        encoding_cache_bytes=start.encoding_cache_bytes,
     )
     logger.info("%s", engine.profile)
     ComputeLoop(connection, engine, start).run()

@@ -27,6 +27,7 @@ class Start:
         max_image_pixels: an input image that declares more is refused.
         device_cache_bytes: device memory for loaded checkpoints; None for a share of it.
         host_cache_bytes: host memory for copies of them; None for a share of it.
+        encoding_cache_bytes: memory for encodings of images and prompts; None for the engine's own.
         dtype: float32, float16 or bfloat16; None for what suits the device.
         kernels: eager or compiled.
         max_latent_area: latent cells of one UNet forward; None for what suits the device.
@@ -39,6 +40,7 @@ class Start:
     max_image_pixels: int
     device_cache_bytes: int | None = None
     host_cache_bytes: int | None = None
+    encoding_cache_bytes: int | None = None
     dtype: str | None = None
     kernels: Literal["eager", "compiled"] = "eager"
     max_latent_area: int | None = None

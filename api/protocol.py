@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.wire_types import Bool, Float, Int, List, String, WireModel
+from api.wire_types import Bool, Float, Int, List, String, Url, WireModel
 from engine.job import SEED_MODULUS, AdapterWeight, GenerationJob, ResizeMode, Sampler
 
 if TYPE_CHECKING:
@@ -207,8 +207,8 @@ class GenerateBackgroundsRequest(WireModel):
     )
     TranslatePrompts: Bool = Field(
         True,
-        description="Translate prompts to English. Not available yet: accepted, without effect, "
-        "and the task's Note says so where it was asked for or a prompt is not English.",
+        description="Translate prompts of the documented languages to English; what is English, "
+        "brackets, weights and the models' own words stay. A task's detail shows the text used.",
     )
     BackgroundImage2Image: BackgroundImageParam | None = Field(
         None, description="Background reference; default none."
@@ -244,6 +244,9 @@ class GenerateBackgroundsRequest(WireModel):
         False, description="Use the checkpoint's own VAE instead of the one shared by default."
     )
     BatchSize: Int = Field(1, ge=1, le=16, description="Number of images, 1 to 16.")
+    WebhookUrl: Url | None = Field(
+        None, exclude=True, description="Is told when the task has ended (an addition)."
+    )
     ImageList: List[String] = Field(
         default_factory=list,
         exclude=True,

@@ -109,6 +109,16 @@ task_outputs = Table(
     Column("seed", BigInteger, nullable=False),
 )
 
+webhooks = Table(  # still to be called
+    "webhooks",
+    metadata,
+    Column("task_uid", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_at", Float, nullable=False),
+    Index("webhooks_due", "due_at"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

@@ -20,7 +20,11 @@ from api.keys import KeyRing
 from api.result_urls import bound_url
 from api.settings import Settings
 from api.store import open_store
+<<<<<<< HEAD
 from api.supervisor import run_supervisor
+=======
+from api.webhook_sender import sending_webhooks
+>>>>>>> main
 from engine.registry import load_registry
 
 logger = logging.getLogger(__name__)
@@ -56,6 +60,8 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         app = create_app(settings, store, open_blobs(settings), keys, registry)
         stopping = stack.enter_context(stop_signals())
         http = stack.enter_context(http_server(app, listener))
+        stack.callback(app.state.service.watch.close)  # else its streams use up the grace
+        stack.enter_context(sending_webhooks(app.state.service))
         say(bound_url(settings))
         if keys.is_empty():
             tell_new_pair(keys, label="first start", say=say)

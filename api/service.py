@@ -6,13 +6,18 @@ import threading
 from dataclasses import dataclass, field
 
 from api.blobs import BlobStore
+from api.event_urls import EventUrls
 from api.intake import Intake
 from api.keys import KeyRing
 from api.process import num_cores
+from api.queue_positions import QueuePositions
 from api.result_urls import ResultUrls
 from api.settings import Settings
+from api.task_watch import TaskWatch
 from api.tasks import TaskStore
+from api.webhook_queue import WebhookQueue
 from engine.registry import Registry
+from engine.translate import Translator
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,13 @@ class Service:
     blobs: BlobStore
     keys: KeyRing
     registry: Registry
+    translator: Translator
     urls: ResultUrls
     intake: Intake
+    positions: QueuePositions
+    watch: TaskWatch
+    event_urls: EventUrls
+    webhooks: WebhookQueue
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -110,6 +111,12 @@ class Settings(BaseSettings):
         description="Host memory for copies of checkpoints that went off the GPU; default a "
         "quarter of the machine's, shared by its GPUs.",
     )
+    encoding_cache_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Memory of each worker for encoded images and prompts that may come again; "
+        "default 256 MiB.",
+    )
     write_parameters: bool = Field(
         True, description="Write the generation parameters into each PNG's text chunk."
     )
@@ -129,8 +136,18 @@ class Settings(BaseSettings):
         1.0, ge=0, description="Base price of a million pixels, a step, an image, in points."
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
+    webhooks: bool = Field(
+        False,
+        description="Call the WebhookUrl of a request once its task has ended. While it is off, no "
+        "request makes the service connect anywhere.",
+    )
+    webhook_networks: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        default_factory=list,
+        description="Networks beside the public internet that webhooks may call, such as "
+        "10.1.0.0/16, comma-separated.",
+    )
 
-    @field_validator("keys", "devices", mode="before")
+    @field_validator("keys", "devices", "webhook_networks", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value

@@ -19,6 +19,7 @@ from api.errors import (
     ServiceUnavailable,
 )
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
+from api.prompts_used import PromptsUsed, prompts_used
 from api.protocol import GenerateBackgroundsRequest
 from api.service import Service
 from api.tasks import NewTask
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 ACTION = "GenerateBackgrounds"
 DISK_FULL = "The disk is full, try again later"
-TRANSLATION_NOTE = "TranslatePrompts is not available yet: the prompts were used as they are."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +60,21 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
     """
     _require_room(service)
     uid = new_uid()
+    used = prompts_used(request, service.translator, service.registry)
     with service.decoding:
-        files, resolved, plan = _accept(service, request, uid)
+        files, resolved, plan = _accept(service, request, used, uid)
     task = NewTask(
         uid=uid,
         tenant=tenant,
         action=ACTION,
-        params=resolved.pinned(plan).stored(),
+        params=resolved.pinned(plan).stored() | used.stored(),
         inputs={role: input_key(uid, role) for role in files},
         model_key=plan.model_key,
         compat_key=plan.compat_key,
         seed=plan.seeds[0],
         num_images=len(plan.seeds),
         points=_points(plan, base=service.settings.points_per_megapixel_step),
-        note=_note(resolved, plan),
+        note=_note(used, plan),
     )
     with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
         service.store.put(task)
@@ -81,7 +82,7 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
 
 
 def _accept(
-    service: Service, request: GenerateBackgroundsRequest, uid: str
+    service: Service, request: GenerateBackgroundsRequest, used: PromptsUsed, uid: str
 ) -> tuple[dict[str, bytes], GenerateBackgroundsRequest, GenerationPlan]:
     """Decodes and plans: the files to keep, the resolved request, the plan."""
     inputs = _decode_images(request, max_pixels=service.settings.max_image_pixels)
@@ -89,7 +90,7 @@ def _accept(
         default_model=service.registry.default_model,
         default_canvas=_canvas_of(inputs.foreground, service.settings.default_size_px),
     )
-    plan = _plan(resolved, inputs, uid=uid, registry=service.registry)
+    plan = _plan(used.in_place(resolved), inputs, uid=uid, registry=service.registry)
     return inputs.files, resolved, plan
 
 
@@ -178,14 +179,9 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
     )
 
 
-def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan) -> str:
-    """What was asked and has no effect so far, for the caller."""
-    prompts = "".join((*request.PositivePrompts, *request.NegativePrompts))
-    notes = []
-    asked = "TranslatePrompts" in request.model_fields_set and prompts != ""
-    foreign = any(c.isalpha() and not c.isascii() for c in prompts)
-    if request.TranslatePrompts and (asked or foreign):
-        notes.append(TRANSLATION_NOTE)
+def _note(used: PromptsUsed, plan: GenerationPlan) -> str:
+    """What was asked and has no effect, for the caller."""
+    notes = [used.note] if used.note else []
     notes += [
         _unused_note(embedding) for embedding in plan.embeddings if not _is_used(embedding, plan)
     ]

@@ -97,6 +97,7 @@ class Supervisor:
                 max_image_pixels=settings.max_image_pixels,
                 device_cache_bytes=settings.device_cache_bytes,
                 host_cache_bytes=settings.host_cache_bytes,
+                encoding_cache_bytes=settings.encoding_cache_bytes,
                 dtype=settings.dtype,
                 kernels=settings.kernels,
                 max_latent_area=settings.max_latent_area,

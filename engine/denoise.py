@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 
 import torch
 
@@ -12,7 +13,7 @@ from engine.compiled_blocks import eager_blocks
 from engine.joined_rows import JoinedRows, join_rows
 from engine.lanes import Lane, Piece
 from engine.reference import reading
-from engine.reference_input import reference_input
+from engine.reference_input import reference_sample
 
 
 @torch.inference_mode()
@@ -33,8 +34,10 @@ def predict(pieces: Sequence[Piece], rows: JoinedRows | None = None) -> list[tor
     adapted = checkpoint.adapters.unet_rows(rows.adapters)
     with as_they_are, adapted, reading(checkpoint.unet, rows.reading):
         output = checkpoint.unet(
-            _unet_input(rows).to(checkpoint.dtype, memory_format=torch.channels_last),
-            _timesteps(rows, checkpoint.device),
+            _unet_input(rows),
+            _timesteps(
+                tuple(piece.lane.state.timestep for piece in rows.owners), checkpoint.device
+            ),
             encoder_hidden_states=rows.prompt_embeds,
             added_cond_kwargs=rows.added_conditions,
             return_dict=False,
@@ -58,15 +61,18 @@ def advance(lanes: Sequence[Lane]) -> None:
 
 
 def _unet_input(rows: JoinedRows) -> torch.Tensor:
-    """float32 (B, C, height, width): scaled samples, for 9 channels with mask and masked image."""
+    """`rows.unet_input` with the samples of this step in it."""
     sample = _samples(rows.pieces)
-    if rows.masked_image is not None:
-        sample = torch.cat([sample, rows.masked_image], dim=1)
-    parts = [sample[: rows.num_guided], sample, *(reference_input(each) for each in rows.readers)]
+    guided, count, channels = rows.num_guided, len(rows.pieces), sample.shape[1]
+    target = rows.unet_input[:, :channels]
+    if guided:
+        target[:guided] = sample[:guided]
+    target[guided : guided + count] = sample
+    for row, reader in enumerate(rows.readers, guided + count):
+        target[row] = reference_sample(reader)[0]
     if rows.padding:
-        first = parts[0] if rows.num_guided else sample
-        parts.append(first[:1].expand(rows.padding, -1, -1, -1))
-    return torch.cat(parts)
+        target[-rows.padding :] = sample[:1]
+    return rows.unet_input
 
 
 def _samples(pieces: Sequence[Piece]) -> torch.Tensor:
@@ -81,8 +87,9 @@ def _samples(pieces: Sequence[Piece]) -> torch.Tensor:
     return torch.cat([piece.tile.crop(samples[piece.lane]) for piece in pieces])
 
 
-def _timesteps(rows: JoinedRows, device: torch.device) -> torch.Tensor:
-    timesteps = [piece.lane.state.timestep for piece in rows.owners]
+@lru_cache(maxsize=1024)
+def _timesteps(timesteps: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Kept for the next image: a new tensor on a GPU would wait for all that runs there."""
     return torch.tensor(timesteps, dtype=torch.float32, device=device)
 
 
@@ -100,8 +107,11 @@ def _guide(rows: JoinedRows, output: torch.Tensor) -> list[torch.Tensor]:
     conditional = output[guided : guided + count]
     if rows.guidance_scales is not None:
         unconditional = output[:guided]
-        mixed = unconditional + rows.guidance_scales * (conditional[:guided] - unconditional)
+        mixed = conditional[:guided] - unconditional
+        mixed.mul_(rows.guidance_scales).add_(unconditional)
         conditional = mixed if guided == count else torch.cat([mixed, conditional[guided:]])
+    if count == 1:
+        return [conditional]
     by_number = dict(zip(rows.order, conditional.chunk(count), strict=True))
     return [by_number[number] for number in range(count)]
 

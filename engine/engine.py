@@ -14,7 +14,7 @@ from engine.compiled_blocks import compile_blocks
 from engine.default_dtype import stepping
 from engine.denoise import advance, predict
 from engine.device_profile import ProfileOptions, device_profile
-from engine.encoding_cache import EncodingCache
+from engine.encoding_cache import DEFAULT_MAX_BYTES, EncodingCache
 from engine.errors import EngineError, GpuOutOfMemory, NonFiniteResult
 from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone, all_failed
 from engine.finish import finish_image, finish_lane
@@ -49,6 +49,8 @@ class Engine:
         batch_invariant: give every forward of a size the same row count, so that an image does
             not depend on its neighbours by even a rounding (law 3), at the price of idle rows.
         max_lanes: tiles of one forward, fewer where they are large.
+        encoding_cache_bytes: memory of encoded images and prompts that may come again; None for
+            `encoding_cache.DEFAULT_MAX_BYTES`.
         options: of `device_profile`.
 
     Attributes:
@@ -65,6 +67,7 @@ class Engine:
         device: str | torch.device = "cpu",
         batch_invariant: bool = False,
         max_lanes: int = 16,
+        encoding_cache_bytes: int | None = None,
         **options: Unpack[ProfileOptions],
     ) -> None:
         self.registry = registry
@@ -85,7 +88,9 @@ class Engine:
             mix_adapters=not batch_invariant,
         )
         self._rows = RowCache()
-        self.encodings = EncodingCache()
+        self.encodings = EncodingCache(
+            DEFAULT_MAX_BYTES if encoding_cache_bytes is None else encoding_cache_bytes
+        )
         self._waiting = WaitingJobs()
         self._jobs: dict[str, OpenJob] = {}
         self._preparing: Stage[Part, PreparedJob | Canvas] = Stage("prepare", self._changed)
@@ -95,7 +100,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether any job has not ended."""
-        return bool(self._waiting or self._in_flight())
+        return bool(self._waiting or self._jobs or self._pipelines.plan is not None)
 
     def add(self, job: GenerationJob) -> GenerationPlan:
         """Accepts a job; its images come out of later `step` calls.
@@ -169,7 +174,8 @@ class Engine:
             events += [
                 event for each in self._preparing.collect() for event in self._prepared(each)
             ]
-            events += self._admit_all()
+            if self._waiting:
+                events += self._admit_all()
             pieces = self._lanes.next_pieces()
             if pieces:
                 events += self._forward(pieces)

@@ -43,7 +43,7 @@ def decode_background(latents: torch.Tensor, vae: LatentCodec, plan: GenerationP
     require_finite(latents, "latents")
     decoded = decode_canvas(vae, latents)
     require_finite(decoded, "decoded image")
-    pixels = ((decoded[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels = (decoded[0] + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
     painted = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
     return to_canvas(painted, plan)
 

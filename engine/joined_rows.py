@@ -11,7 +11,7 @@ import torch
 from engine.adapters.rows import AdapterSet
 from engine.lanes import Lane, Piece
 from engine.reference import ReferenceRows
-from engine.reference_input import readers_of, reference_rows
+from engine.reference_input import readers_of, reference_rows, told_of_reference
 
 _MAX_KEPT = 4  # groups that take turns
 
@@ -39,8 +39,9 @@ class JoinedRows:
         readers: pieces with a reference row, in order.
         padding: rows that only fill up.
         owners: the piece of each row.
-        masked_image: float32 (P, 1 + C, height, width), repaint mask and masked image of each
-            piece for 9-channel checkpoints, else None.
+        unet_input: (B, C, height, width) of the checkpoint's dtype, channels last. The samples in
+            its first channels are written anew before every forward; behind them, for 9-channel
+            checkpoints, stand repaint mask and masked image of each row.
         prompt_embeds: (B, S, D).
         added_conditions: what an SDXL UNet is told beside timestep and prompt; None for others.
         guidance_scales: float32 (G, 1, 1, 1) of the guided pieces; None without any.
@@ -54,7 +55,7 @@ class JoinedRows:
     readers: tuple[Piece, ...]
     padding: int
     owners: tuple[Piece, ...]
-    masked_image: torch.Tensor | None
+    unet_input: torch.Tensor
     prompt_embeds: torch.Tensor
     added_conditions: dict[str, torch.Tensor] | None
     guidance_scales: torch.Tensor | None
@@ -76,12 +77,13 @@ class RowCache:
     def get(self, pieces: Sequence[Piece], min_rows: int) -> JoinedRows:
         """The rows of `pieces`, padded to at least `min_rows`."""
         key = (min_rows, *((piece.lane, piece.tile, piece.lane.guidance_scale) for piece in pieces))
-        if key not in self._kept:
-            self._kept[key] = join_rows(pieces, min_rows)
+        rows = self._kept.get(key)
+        if rows is None:
+            rows = self._kept[key] = join_rows(pieces, min_rows)
             if len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        return self._kept[key]
+        return rows
 
     def clear(self) -> None:
         """Lets go of all lanes."""
@@ -106,7 +108,7 @@ def join_rows(pieces: Sequence[Piece], min_rows: int = 0) -> JoinedRows:
         readers=readers,
         padding=padding,
         owners=owners,
-        masked_image=_masked_image(ordered),
+        unet_input=_unet_input(owners, num_references=len(readers), padding=padding),
         prompt_embeds=torch.cat(embeds),
         added_conditions=_added_conditions(owners, len(guided)),
         guidance_scales=_guidance_scales(guided),
@@ -116,16 +118,30 @@ def join_rows(pieces: Sequence[Piece], min_rows: int = 0) -> JoinedRows:
     )
 
 
-def _masked_image(pieces: Sequence[Piece]) -> torch.Tensor | None:
-    if not pieces[0].lane.checkpoint.needs_masked_image:
-        return None
-    masks, images = [], []
-    for piece in pieces:
-        conditioning = piece.lane.conditioning
-        assert conditioning.masked_image_latents is not None, "9 channels see the masked image"
-        masks.append(piece.tile.crop(conditioning.repaint_mask))
-        images.append(piece.tile.crop(conditioning.masked_image_latents))
-    return torch.cat([torch.cat(masks), torch.cat(images)], dim=1)
+def _unet_input(owners: Sequence[Piece], *, num_references: int, padding: int) -> torch.Tensor:
+    """The rows with all but their samples in place; those are written later."""
+    lane, tile = owners[0].lane, owners[0].tile
+    rows = torch.empty(
+        (len(owners), lane.checkpoint.unet.config.in_channels, tile.height, tile.width),
+        dtype=lane.checkpoint.dtype,
+        device=lane.checkpoint.device,
+        memory_format=torch.channels_last,
+    )
+    if lane.checkpoint.needs_masked_image:
+        first_reference = len(owners) - padding - num_references
+        for number, piece in enumerate(owners):
+            is_reference = first_reference <= number < first_reference + num_references
+            told = told_of_reference(piece) if is_reference else _told(piece)
+            rows[number, -told.shape[1] :] = told[0]
+    return rows
+
+
+def _told(piece: Piece) -> torch.Tensor:
+    """float32 (1, 1 + C, height, width): repaint mask and masked image."""
+    conditioning = piece.lane.conditioning
+    assert conditioning.masked_image_latents is not None, "9 channels see the masked image"
+    parts = (conditioning.repaint_mask, conditioning.masked_image_latents)
+    return torch.cat([piece.tile.crop(part) for part in parts], dim=1)
 
 
 def _guidance_scales(guided: Sequence[Piece]) -> torch.Tensor | None:

@@ -34,6 +34,8 @@ class LaneQueue:
         self._last_turn: dict[Hashable, float] = {}
         self._limits: dict[Hashable, int] = {}
         self._turn = 0
+        # While one forward has room for all, it stays the same until a lane comes or goes.
+        self._all_at_once: list[Piece] | None = None
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -41,14 +43,17 @@ class LaneQueue:
     def add(self, lane: Lane) -> None:
         """Puts a lane at the end."""
         self._lanes.append(lane)
+        self._all_at_once = None
 
     def replace(self, lane: Lane, successor: Lane) -> None:
         """Gives the place of a lane to its next pass."""
         self._lanes[self._lanes.index(lane)] = successor
+        self._all_at_once = None
 
     def remove(self, lane: Lane) -> None:
         """Takes a lane out, and with the last that has LoRAs their hooks off its checkpoint."""
         self._lanes.remove(lane)
+        self._all_at_once = None
         self._rest_adapters(lane)
 
     def remove_job(self, job_id: str) -> None:
@@ -58,6 +63,8 @@ class LaneQueue:
 
     def next_pieces(self) -> list[Piece]:
         """What the next forward does, of the group that waited longest."""
+        if self._all_at_once is not None:
+            return self._all_at_once
         groups: dict[Hashable, list[Lane]] = {}
         for lane in self._lanes:
             groups.setdefault(self._key(lane), []).append(lane)
@@ -72,6 +79,8 @@ class LaneQueue:
         self._last_turn[key] = self._turn
         pieces = _one_tile_each_in_turn(groups[key], self._limit(key, groups[key][0]))
         self._to_the_end(pieces)
+        if len(groups) == 1 and all(len(lane.tiles) == 1 for lane in self._lanes):
+            self._all_at_once = pieces if len(pieces) == len(self._lanes) else None
         return pieces
 
     def lanes_per_forward(self, lane: Lane) -> int:
@@ -81,6 +90,7 @@ class LaneQueue:
     def halve(self, pieces: list[Piece]) -> None:
         """Lets fewer pieces of this group share a forward from now on: it ran out of memory."""
         self._limits[self._key(pieces[0].lane)] = max(1, len(pieces) // 2)
+        self._all_at_once = None
 
     def _rest_adapters(self, left: Lane) -> None:
         others = (lane for lane in self._lanes if lane.checkpoint is left.checkpoint)

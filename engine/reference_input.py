@@ -15,28 +15,36 @@ def readers_of(pieces: Sequence[Piece]) -> list[int]:
     return [number for number, piece in enumerate(pieces) if piece.lane.reference_noise is not None]
 
 
-def reference_input(piece: Piece) -> torch.Tensor:
-    """The piece's part of the reference at the lane's noise level, as the UNet sees it.
-
-    A 9-channel checkpoint is shown a canvas to paint without anything kept: told that it keeps the
-    reference, the embedded model's features say little of it, and palettes came out no nearer.
+def reference_sample(piece: Piece) -> torch.Tensor:
+    """The piece's part of the reference at the lane's noise level, scaled for the UNet.
 
     Args:
         piece: of a lane with a reference.
 
     Returns:
-        float32 (1, C, height, width), C channels in all that the UNet takes.
+        float32 (1, C, height, width).
     """
-    lane, conditioning = piece.lane, piece.lane.conditioning
+    lane, latents = piece.lane, piece.lane.conditioning.reference_latents
     assert lane.reference_noise is not None, "the lane reads no reference"
-    assert conditioning.reference_latents is not None, "a lane with noise for it has a reference"
+    assert latents is not None, "a lane with noise for it has a reference"
     steps, step_index = lane.state.steps, lane.state.step_index
-    noised = steps.noised(conditioning.reference_latents, lane.reference_noise, step_index)
-    sample = piece.tile.crop(noised * steps.steps[step_index].input_scale)
-    if conditioning.blank_latents is None:
-        return sample
-    blank = piece.tile.crop(conditioning.blank_latents)
-    return torch.cat([sample, torch.ones_like(sample[:, :1]), blank], dim=1)
+    noised = steps.noised(latents, lane.reference_noise, step_index)
+    return piece.tile.crop(noised * steps.steps[step_index].input_scale)
+
+
+def told_of_reference(piece: Piece) -> torch.Tensor:
+    """What a 9-channel checkpoint is told beside it: a canvas to paint without anything kept.
+
+    Told that it keeps the reference, the embedded model's features say little of it, and palettes
+    came out no nearer.
+
+    Returns:
+        float32 (1, 1 + C, height, width).
+    """
+    latents = piece.lane.conditioning.blank_latents
+    assert latents is not None, "9 channels see a blank masked image"
+    blank = piece.tile.crop(latents)
+    return torch.cat([torch.ones_like(blank[:, :1]), blank], dim=1)
 
 
 def reference_rows(

@@ -63,6 +63,17 @@ def test_a_wheel_carries_the_configs_of_every_family(installed: Path, root: Path
     assert folder / "clip_merges.txt.gz" in shipped
 
 
+def test_a_wheel_carries_the_glossary(installed: Path) -> None:
+    program = (
+        "from engine.translate import translate_prompts, translator_for;"
+        "print(*translate_prompts(['\u84dd\u5929'], translator_for(None)).prompts)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=installed, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "blue sky\n"
+
+
 def test_a_wheel_carries_nothing_but_the_packages(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
     assert names == {"api", "backdrop", "engine"} | {n for n in names if n.endswith(".dist-info")}

@@ -24,6 +24,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from scripts.train_embedded.checkpoint import TrainingState
 from scripts.train_embedded.latent_data import LatentBatch, LatentData
+from scripts.train_embedded.precision import fast_precision
 from scripts.train_embedded.tokenizer import train_tokenizer
 from scripts.train_embedded.unet_model import (
     new_text_encoder,
@@ -180,7 +181,8 @@ def denoising_loss(
     told = None
     if unet.config.in_channels == 9:
         told = torch.cat([batch.repaint_mask, batch.masked_image_latents], dim=1)
-    prompt_embeds = text_encoder(tokens).last_hidden_state
+    with fast_precision():
+        prompt_embeds = text_encoder(tokens).last_hidden_state.float()
     return weighted_velocity_loss(unet, batch.image_latents, prompt_embeds, schedule, told=told)
 
 
@@ -207,7 +209,8 @@ def weighted_velocity_loss(
     target = schedule.get_velocity(latents, noise, timesteps)
     inputs = noisy if told is None else torch.cat([noisy, told], dim=1)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
-    output = unet(inputs, timesteps, prompt_embeds).sample
+    with fast_precision():
+        output = unet(inputs, timesteps, prompt_embeds).sample.float()
     errors = (output - target).square().mean((1, 2, 3))
     alphas = schedule.alphas_cumprod[timesteps]
     snr = alphas / (1 - alphas)

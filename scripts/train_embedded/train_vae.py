@@ -21,6 +21,7 @@ import torch
 from diffusers import AutoencoderTiny
 
 from scripts.train_embedded.dataset import read_shards
+from scripts.train_embedded.precision import fast_precision
 from scripts.train_embedded.vae_data import crop_batch
 from scripts.train_embedded.vae_losses import latent_loss, reconstruction_loss, texture_loss
 from scripts.train_embedded.vae_model import new_vae, start_from
@@ -69,8 +70,9 @@ def train(vae: AutoencoderTiny, options: argparse.Namespace, folder: Path) -> No
         for group in optimizer.param_groups:
             group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-6
         images = crop_batch(shards, rng, BATCH_SIZE, CROP_PX)
-        latents = vae.encoder(images)
-        output = vae.decoder(latents + LATENT_NOISE * torch.randn_like(latents))
+        with fast_precision():
+            latents = vae.encoder(images).float()
+            output = vae.decoder(latents + LATENT_NOISE * torch.randn_like(latents)).float()
         loss = reconstruction_loss(output, images) + options.texture * texture_loss(output, images)
         if not options.decoder_only:
             loss = loss + 0.005 * latent_loss(latents)

@@ -34,6 +34,8 @@ QUERIES: dict[str, dict[str, Any]] = {
     "GetGenerateTaskDetail": {"TaskUID": "x"},
     "ListModels": {},
     "GetCreditBalance": {},
+    "CancelTask": {"TaskUID": "x"},
+    "WatchTask": {"TaskUID": "x"},
 }
 
 

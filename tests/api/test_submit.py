@@ -102,12 +102,6 @@ def test_points_grow_with_the_batch_and_with_deep_fusion_where_it_acts(bench: Be
             {"BackgroundImage2Image": {"ImageIndex": 1, "DeepFusion": True, "ReferStrength": 1}},
             "DeepFusion has no effect at reference strength 1.",
         ),
-        ({"PositivePrompts": ["蓝天"]}, submit.TRANSLATION_NOTE),
-        ({"NegativePrompts": ["текст"]}, submit.TRANSLATION_NOTE),
-        ({"PositivePrompts": ["蓝天"], "TranslatePrompts": False}, ""),
-        ({"TranslatePrompts": True}, submit.TRANSLATION_NOTE),
-        ({"TranslatePrompts": True, "PositivePrompts": []}, ""),
-        ({"PositivePrompts": ["blue sky \u2013 50 \u00b0 \U0001f600"]}, ""),
     ],
 )
 def test_what_had_no_effect_is_noted(bench: Bench, changes: dict[str, Any], note: str):

@@ -71,6 +71,19 @@ def test_a_signed_request_becomes_a_picture_around_the_untouched_subject(
     assert background.std() > 1, "the background is one flat colour: nothing was painted"
 
 
+def test_chinese_prompts_paint_what_their_english_paints(
+    alice: PicpikClient, request_fields: dict[str, Any]
+) -> None:
+    detail, [chinese] = alice.generate(**{**request_fields, "PositivePrompts": ["蓝天"]})
+    assert detail["PositivePromptsUsed"] == ["blue sky"]
+    assert detail["NegativePromptsUsed"] == []
+    assert detail["Note"] == ""
+    assert chinese.info["parameters"].startswith("blue sky\n")
+
+    _, [english] = alice.generate(**request_fields)
+    np.testing.assert_array_equal(np.asarray(chinese), np.asarray(english))
+
+
 @pytest.mark.parametrize(("width_px", "height_px"), [(64, 64), (131, 97), (256, 200)])
 def test_every_canvas_size_is_exact_and_keeps_the_resized_subject(
     alice: PicpikClient,
