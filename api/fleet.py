@@ -64,7 +64,8 @@ class Fleet:
 
     def stop(self) -> None:
         """End all supervisors in good order; those that do not end in time are killed."""
-        end_processes([post.process for post in self._posts if post.process is not None])
+        running = [post.process for post in self._posts if post.process is not None]
+        end_processes(running, timeout_s=STOP_TIMEOUT_S)
         for post in self._posts:
             post.process = None
 
@@ -82,11 +83,13 @@ class Fleet:
         )
 
 
-def end_processes(supervisors: Sequence[subprocess.Popen[bytes]]) -> None:
+def end_processes(
+    supervisors: Sequence[subprocess.Popen[bytes]], *, timeout_s: float = STOP_TIMEOUT_S
+) -> None:
     """Have supervisors give their tasks back and end; those that do not in time are killed."""
     for process in supervisors:
         process.terminate()
-    deadline = time.monotonic() + STOP_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     for process in supervisors:
         try:
             process.wait(timeout=max(0.0, deadline - time.monotonic()))
