@@ -20,11 +20,8 @@ from api.keys import KeyRing
 from api.result_urls import bound_url
 from api.settings import Settings
 from api.store import open_store
-<<<<<<< HEAD
 from api.supervisor import run_supervisor
-=======
 from api.webhook_sender import sending_webhooks
->>>>>>> main
 from engine.registry import load_registry
 
 logger = logging.getLogger(__name__)
