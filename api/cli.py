@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import SettingsError
 
-from api import keys_command, models_command
+from api import models_command
 from api.blobs import BlobError
+from api.cli_cluster import cluster_app
+from api.cli_keys import keys_app
+from api.cli_options import DataDir, Models, UsageFault, naming_what_failed, settings_of
+from api.cluster import ClusterFault
 from api.devices import find_devices
 from api.doctor.command import probe, report
 from api.doctor.installation import check_installation
@@ -29,15 +29,12 @@ from api.models_pull import PullFailed
 from api.process import set_library_environment
 from api.protocol import SAMPLER_NAMES, ResizeModeName
 from api.server import serve as run_server
+from api.server import work
 from api.settings import Settings
-from api.supervisor import run_supervisor
-from api.tasks import Account
-from api.wire_types import field_path
 from engine.errors import EngineError
 from engine.registry import load_registry
 
 USER_ERROR = 2
-MAX_TOP_UP = 10**12
 
 app = typer.Typer(
     help="Backgrounds painted around product cut-outs: the server, its workers, and a local run.",
@@ -46,31 +43,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 models_app = typer.Typer(help="Models of models.yaml.", no_args_is_help=True)
-keys_app = typer.Typer(help="Key pairs of callers.", no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder of the task store and the images.")]
-Models = Annotated[Path | None, typer.Option(help="Path of models.yaml.")]
 Keys = Annotated[
     list[str] | None, typer.Option("--key", help="A key pair PUBLIC:PRIVATE; may be repeated.")
 ]
-PublicKey = Annotated[str, typer.Argument(metavar="PUBLIC_KEY")]
-Expires = Annotated[
-    datetime | None,
-    typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-        help="From this time (UTC) on it gets no new tasks; default never.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda:0, ...; default what is there.")]
-
-
-class UsageFault(Exception):
-    """Something the user can mend; told in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,7 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         app(args=arguments)
-    except (UsageFault, PullFailed, ApiError, BlobError, EngineError, TaskStoreError) as exc:
+    except (
+        UsageFault,
+        ClusterFault,
+        PullFailed,
+        ApiError,
+        BlobError,
+        EngineError,
+        TaskStoreError,
+    ) as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
 
@@ -97,7 +87,7 @@ def serve(
     The first line printed is the base URL. Every setting is also an environment variable
     BACKDROP_<NAME> or a key of the YAML file that BACKDROP_SETTINGS_FILE names.
     """
-    settings = _settings(host=host, port=port, data_dir=data_dir, models=models, keys=key)
+    settings = settings_of(host=host, port=port, data_dir=data_dir, models=models, keys=key)
     _serve(settings, _devices(settings))
 
 
@@ -110,18 +100,17 @@ def api(
     key: Keys = None,
 ) -> None:
     """Run the API alone; workers run elsewhere, on the same data folder."""
-    settings = _settings(host=host, port=port, data_dir=data_dir, models=models, keys=key)
+    settings = settings_of(host=host, port=port, data_dir=data_dir, models=models, keys=key)
     _serve(settings, [])
 
 
 @app.command()
 def worker(data_dir: DataDir = None, models: Models = None, device: Device = None) -> None:
-    """Run the worker of one device, in this process."""
-    settings = _settings(data_dir=data_dir, models=models)
-    load_registry(settings.models)
+    """Run a worker on every device, without the API."""
+    settings = settings_of(data_dir=data_dir, models=models)
     set_up_logging("supervisor", settings.log_format)
-    with _naming_what_failed(settings), own_metrics(settings):
-        run_supervisor(settings, device or _devices(settings)[0])
+    with naming_what_failed(settings), own_metrics(settings):
+        work(settings, devices=[device] if device else _devices(settings))
 
 
 @app.command()
@@ -133,8 +122,8 @@ def top(
     ] = False,
 ) -> None:
     """Watch the queue, the workers, their tasks, and what failed last."""
-    settings = _settings(data_dir=data_dir)
-    with _naming_what_failed(settings):
+    settings = settings_of(data_dir=data_dir)
+    with naming_what_failed(settings):
         show_top(settings, once=once, as_json=json)
 
 
@@ -170,7 +159,7 @@ def generate(
     device: Device = None,
 ) -> None:
     """Paint backgrounds without a server: files in, files out."""
-    settings = _settings(models=models)
+    settings = settings_of(models=models)
     registry = load_registry(settings.models)
     inference = {"Steps": steps, "Sampler": sampler, "CFGScale": cfg_scale, "ClipSkip": clip_skip}
     background = None
@@ -191,7 +180,7 @@ def generate(
         "Height": height,
     }
     failed = False
-    with _naming_what_failed(settings):
+    with naming_what_failed(settings):
         job = job_from_files(
             fields,
             foreground=foreground,
@@ -253,7 +242,7 @@ def doctor(
             raise UsageFault("--url needs --key PUBLIC:PRIVATE")
         findings = probe(url, public, private, generate=generate)
     else:
-        settings = _settings(host=host, port=port, data_dir=data_dir, models=models)
+        settings = settings_of(host=host, port=port, data_dir=data_dir, models=models)
         findings = check_installation(settings, _devices(settings), quick=quick)
     if not report(findings, as_json=as_json):
         raise typer.Exit(1)
@@ -262,13 +251,13 @@ def doctor(
 @models_app.command("list")
 def list_models(models: Models = None) -> None:
     """List the models that requests may name."""
-    models_command.list_models(_settings(models=models).models)
+    models_command.list_models(settings_of(models=models).models)
 
 
 @models_app.command("check")
 def check_models(models: Models = None) -> None:
     """Compare every entry with its files: family, channels, memory and all that does not fit."""
-    if not models_command.check_models(_settings(models=models).models):
+    if not models_command.check_models(settings_of(models=models).models):
         raise typer.Exit(1)
 
 
@@ -278,102 +267,15 @@ def pull_models(
     models: Models = None,
 ) -> None:
     """Download the entries that name a source, on a machine that has a network."""
-    if not models_command.pull_models(_settings(models=models).models, names or []):
+    if not models_command.pull_models(settings_of(models=models).models, names or []):
         raise typer.Exit(1)
-
-
-@keys_app.command("add")
-def add_key(
-    data_dir: DataDir = None,
-    label: Annotated[str, typer.Option(help="A note on whose it is.")] = "",
-    credit: Annotated[
-        int | None,
-        typer.Option(
-            "--credits", min=0, max=MAX_TOP_UP, help="What it may use; default unlimited."
-        ),
-    ] = None,
-    expires: Expires = None,
-    max_queued: Annotated[
-        int | None, typer.Option(min=1, help="So many of its tasks may wait at once.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a key pair and print it; the private half is never shown again."""
-    account = Account(total_points=credit, expires_at=_unix_s(expires), max_queued=max_queued)
-    settings = _settings(data_dir=data_dir)
-    with _naming_what_failed(settings):
-        keys_command.add_key(settings, label=label, account=account, as_json=as_json)
-
-
-@keys_app.command("list")
-def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List all keys, their credits and what they have used."""
-    settings = _settings(data_dir=data_dir)
-    with _naming_what_failed(settings):
-        keys_command.list_keys(settings, as_json=as_json)
-
-
-@keys_app.command("revoke")
-def revoke_key(public_key: PublicKey, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Refuse a key from now on, for good; tasks it has running end normally."""
-    settings = _settings(data_dir=data_dir)
-    with _naming_what_failed(settings):
-        keys_command.revoke_key(settings, public_key, as_json=as_json)
-
-
-@keys_app.command("topup")
-def top_up_key(
-    public_key: PublicKey,
-    credit: Annotated[int, typer.Argument(metavar="CREDITS", min=1, max=MAX_TOP_UP)],
-    expires: Expires = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Grant a key more credits."""
-    settings = _settings(data_dir=data_dir)
-    with _naming_what_failed(settings):
-        keys_command.top_up_key(
-            settings, public_key, credit, expires_at=_unix_s(expires), as_json=as_json
-        )
-
-
-def _unix_s(time: datetime | None) -> float | None:
-    return None if time is None else time.replace(tzinfo=UTC).timestamp()
 
 
 def _serve(settings: Settings, devices: Sequence[str]) -> None:
     set_up_logging("api", settings.log_format)
-    with _naming_what_failed(settings):
+    with naming_what_failed(settings):
         run_server(settings, devices=devices, say=typer.echo)
 
 
 def _devices(settings: Settings) -> list[str]:
     return settings.devices or find_devices(os.environ)
-
-
-def _settings(*, keys: Sequence[str] | None = None, **given: Any) -> Settings:
-    """Settings from the options that were given, then environment, file and defaults."""
-    options = {name: value for name, value in given.items() if value is not None}
-    if keys:
-        options["keys"] = [SecretStr(pair) for pair in keys]
-    try:
-        return Settings(**options)
-    except ValidationError as exc:
-        reasons = [
-            f"{field_path(error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
-            for error in exc.errors(include_input=False, include_url=False)
-        ]
-        raise UsageFault(f"setting {'; '.join(reasons)}") from exc
-    except (SettingsError, OSError) as exc:
-        raise UsageFault(str(exc)) from exc
-
-
-@contextmanager
-def _naming_what_failed(settings: Settings) -> Iterator[None]:
-    """Turns what the system refuses (ports, folders, files) into a line for the user."""
-    try:
-        yield
-    except OSError as exc:
-        address = f"{settings.host}:{settings.port}"
-        place = exc.filename or f"address {address} or data folder {settings.data_dir}"
-        raise UsageFault(f"{place}: {exc.strerror or exc}") from exc

@@ -25,6 +25,7 @@ from api.readiness import Readiness
 from api.result_urls import bound_url
 from api.settings import Settings
 from api.store import open_store
+from api.supervisor import run_supervisor
 from api.webhook_sender import sending_webhooks
 from engine.registry import load_registry
 
@@ -83,6 +84,28 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         while not stopping():
             if not http.is_alive():
                 raise RuntimeError("the HTTP server ended by itself; its log says why")
+            fleet.tend()
+            time.sleep(POLL_S)
+
+
+def work(settings: Settings, *, devices: Sequence[str]) -> None:
+    """Run supervisors alone, one a device, until SIGTERM or SIGINT. Call it in the main thread.
+
+    Raises:
+        RegistryError: models.yaml cannot be used.
+        OSError: the data folder cannot be used.
+        TaskStoreError: the task store cannot be used.
+    """
+    load_registry(settings.models)
+    if len(devices) == 1:  # in this process: a cluster manager sees it end, and restarts it
+        run_supervisor(settings, devices[0])
+        return
+    open_store(settings).close()  # what cannot be used is told here and not by every supervisor
+    with ExitStack() as stack:
+        stopping = stack.enter_context(stop_signals())
+        fleet = Fleet(settings, devices)
+        stack.callback(fleet.stop)
+        while not stopping():
             fleet.tend()
             time.sleep(POLL_S)
 

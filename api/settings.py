@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     SettingsError,
     YamlConfigSettingsSource,
@@ -21,10 +22,12 @@ from pydantic_settings import (
 
 from api.process import is_installed
 from api.s3_settings import REVEAL_SECRETS, S3Settings
+from api.wire_types import field_path
 
 _TOP = Path(__file__).resolve().parent.parent
 _COPY_IN_WHEEL = _TOP / "engine" / "models" / "models.yaml"  # made by setup.py
 SECRETS = ("keys", "key_secrets", "key_secret_file")  # fields that only the API needs
+MAX_DRAIN_S = 3600.0
 KEY_SECRET = re.compile(r"[0-9a-fA-F]{64}")
 PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "models.yaml"
 
@@ -32,8 +35,9 @@ PACKAGE_MODELS_FILE = _COPY_IN_WHEEL if _COPY_IN_WHEEL.is_file() else _TOP / "mo
 class Settings(S3Settings):
     """Settings of the service.
 
-    Each is also an environment variable `BACKDROP_<NAME>` or a key of the YAML file that
-    `BACKDROP_SETTINGS_FILE` names. Order: arguments, environment, file, default.
+    Each is also an environment variable `BACKDROP_<NAME>`, a file of that name in the folder that
+    `BACKDROP_SECRETS_DIR` names, or a key of the YAML file that `BACKDROP_SETTINGS_FILE` names.
+    Order: arguments, environment, secrets, file, default.
     """
 
     model_config = SettingsConfigDict(env_prefix="BACKDROP_", extra="forbid", frozen=True)
@@ -114,6 +118,12 @@ class Settings(S3Settings):
     max_tasks_per_worker: int = Field(
         8, ge=1, le=64, description="Tasks a worker runs at once, beside one that it claims ahead."
     )
+    cpu_threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of a worker's CPU kernels; default every core it may use for the "
+        "device cpu, 1 beside a GPU. Set it where a container's CPU limit is lower.",
+    )
     lease_s: float = Field(15.0, gt=0.5, le=600, description="A silent worker loses its tasks.")
     max_attempts: int = Field(3, ge=1, le=10, description="A task is started at most so often.")
     run_limit_s: float = Field(
@@ -122,7 +132,7 @@ class Settings(S3Settings):
     drain_s: float = Field(
         0.0,
         ge=0,
-        le=3600,
+        le=MAX_DRAIN_S,
         description="A worker that is asked to end may finish what runs for so long; the rest it"
         " gives back.",
     )
@@ -310,13 +320,19 @@ class Settings(S3Settings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Adds the YAML file below the environment."""
+        """Adds the folder of secrets and the YAML file below the environment."""
         del dotenv_settings, file_secret_settings
         from os import environ
 
+        above: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        secrets = environ.get("BACKDROP_SECRETS_DIR")
+        if secrets is not None:
+            if not Path(secrets).is_dir():
+                raise FileNotFoundError(f"BACKDROP_SECRETS_DIR names {secrets}, not a folder")
+            above += (SecretsSettingsSource(settings_cls, secrets_dir=secrets),)
         named = environ.get("BACKDROP_SETTINGS_FILE")
         if named is None:
-            return init_settings, env_settings
+            return above
         if not Path(named).is_file():
             raise FileNotFoundError(f"BACKDROP_SETTINGS_FILE names {named}, which is not a file")
         try:
@@ -326,4 +342,13 @@ class Settings(S3Settings):
         unknown = [str(key) for key in file_settings.yaml_data if key not in cls.model_fields]
         if unknown:
             raise SettingsError(f"{named}: there is no setting {', '.join(unknown)}")
-        return init_settings, env_settings, file_settings
+        return *above, file_settings
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """The settings that were refused and why, in one line and without their values."""
+    reasons = [
+        f"{field_path(each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors(include_input=False, include_url=False)
+    ]
+    return f"setting {'; '.join(reasons)}"

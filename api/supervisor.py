@@ -88,7 +88,7 @@ class Supervisor:
             [*child_command, "--log-format", settings.log_format],
             self._inbox,
             start_of(settings, device),
-            num_threads=num_cores() if device == "cpu" else 1,
+            num_threads=settings.cpu_threads or (num_cores() if device == "cpu" else 1),
             warm_spare=settings.warm_spare,
             silence_s=settings.child_silence_s,
         )

@@ -17,13 +17,15 @@ KEYS = {"alice": "alice-private", "bob": "bob-private"}
 class Server:
     """A real `backdrop serve` on a free port, with its data in `folder`."""
 
-    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, command: str = "serve", **environment: str
+    ) -> None:
         self.folder = folder
         self.log = folder / "server.log"
         stdout = folder / "stdout"
         with stdout.open("w") as out, self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "backdrop", "serve", "--port", "0", *options],
+                [sys.executable, "-m", "backdrop", command, "--port", "0", *options],
                 stdout=out,
                 stderr=log,
                 start_new_session=True,
