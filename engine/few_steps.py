@@ -21,6 +21,7 @@ class FewSteps(BaseModel):
             its weight is its default_weight. None for a checkpoint that needs none.
         sampler: the one it was distilled for: lcm, tcd, or an ordinary one.
         guidance_scale: 1..30; most distilled models want 1, which also halves the work.
+        guidance_cutoff: see `MainModel`.
         step_spacing: see `MainModel`; lcm and tcd have their own.
     """
 

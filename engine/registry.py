@@ -160,7 +160,14 @@ class MainModel(BaseModel):
 
 
 class ModelsFile(BaseModel):
-    """All that models.yaml holds."""
+    """All that models.yaml holds.
+
+    Attributes:
+        default_model: name of the model for requests that name none.
+        models: the checkpoints.
+        sub_models: LoRAs and embeddings on top of them.
+        translation: a model that translates prompts; None leaves it to the glossary.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
