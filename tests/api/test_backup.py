@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def follow(page: str, block: str, **variables: Path) -> None:
     """Run a block of commands of a page as it stands there."""
     text = (ROOT / "docs" / page).read_text()
-    match = re.search(rf"```sh {block}\n(.*?)```", text, re.DOTALL)
+    match = re.search(rf'```sh title="{block}"\n(.*?)```', text, re.DOTALL)
     assert match is not None
     environment = {**os.environ, **{name: str(path) for name, path in variables.items()}}
     subprocess.run(["sh", "-eu", "-c", match[1]], env=environment, check=True)
