@@ -28,7 +28,6 @@ RUN_WHOLE = {
 RUN_HERE = (
     "backdrop keys",
     "backdrop models list",
-    "backdrop models check",
     "backdrop doctor --quick",
     "backdrop top --once",
 )
@@ -39,6 +38,7 @@ ONLY_PARSED = {
     "backdrop cluster": "needs a Ray cluster; tests/e2e/test_ray_cluster.py runs it on one",
     "backdrop doctor": "loads torch, or asks a server; tests/api/doctor and tests/e2e run it",
     "backdrop generate": "takes minutes in all; test_documentation.py and test_cli.py run it",
+    "backdrop models check": "tests/api/test_models_command.py runs it, as does the quick start's test",
     "backdrop models pull": "needs a network; tests/api/test_models_command.py has a hub of its own",
     "backdrop serve": "runs until a signal; tests/e2e runs it",
     "backdrop sweep": "takes minutes; the tests of sweeps run it",
