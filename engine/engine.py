@@ -16,7 +16,7 @@ from engine.denoise import advance, predict
 from engine.device_profile import ProfileOptions, device_profile
 from engine.encoding_cache import EncodingCache
 from engine.errors import EngineError, GpuOutOfMemory, NonFiniteResult
-from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone, all_failed
+from engine.events import Event, ImageDone, ImageFailed, JobDone, all_failed
 from engine.finish import finish_image, finish_lane
 from engine.inpaint_pipeline import InpaintPipeline
 from engine.job import GeneratedImage, GenerationJob
@@ -31,6 +31,7 @@ from engine.plan import GenerationPlan, plan_job
 from engine.prepare import Canvas, PreparedJob, prepare_canvas, prepare_in_float32, prepare_job
 from engine.registry import Registry
 from engine.stage import Outcome, Stage
+from engine.sweep_run import run_sweep
 from engine.waiting_jobs import Admitted, WaitingJobs
 
 # How often an engine looks again whether those who wait for a checkpoint or for memory may begin.
@@ -156,6 +157,8 @@ class Engine:
         if failures:
             raise failures[0]
         return sorted(images, key=lambda image: image.image_index)
+
+    sweep = run_sweep
 
     def step(self) -> list[Event]:
         """Takes in what the threads have done, runs one UNet forward and hands on what it completed.
@@ -297,7 +300,7 @@ class Engine:
         advance(complete)
         events: list[Event] = []
         for lane in complete:
-            events.append(_step_done(lane))
+            events.append(lane.step_done())
             if lane.state.is_finished:
                 events += self._pass_done(lane)
         return events
@@ -387,11 +390,6 @@ class Engine:
     def _empty_cache(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _step_done(lane: Lane) -> StepDone:
-    done = lane.num_steps_before + lane.state.step_index
-    return StepDone(lane.job_id, lane.image_index, done, lane.prepared.plan.total_steps)
 
 
 def _as_engine_error(exc: EngineError | torch.OutOfMemoryError) -> EngineError:

@@ -9,6 +9,7 @@ import torch
 
 from engine.checkpoint import Checkpoint
 from engine.conditioning import Conditioning
+from engine.events import StepDone
 from engine.plan import PassPlan
 from engine.prepare import PreparedJob
 from engine.reference import reference_noise
@@ -85,6 +86,11 @@ class Lane:
         tile = self.tiles[0]
         prompt_length = self.conditioning.prompt_embeds.shape[1]
         return id(self.checkpoint.unet), tile.height, tile.width, prompt_length
+
+    def step_done(self) -> StepDone:
+        """Tells of the step it has just completed."""
+        done = self.num_steps_before + self.state.step_index
+        return StepDone(self.job_id, self.image_index, done, self.prepared.plan.total_steps)
 
     def take_model_output(self) -> torch.Tensor:
         """The outputs of all tiles as one, float32 (1, C, h, w); the next step starts without."""
