@@ -88,7 +88,7 @@ def test_a_value_that_cannot_be_done_is_told_with_its_axis(
 def test_an_unknown_lora_or_model_keeps_its_kind_of_error(
     job: GenerationJob, tiny_registry: Registry
 ) -> None:
-    with pytest.raises(UnknownLora, match="axis lora:nobody 1: .*'nobody'"):
+    with pytest.raises(UnknownLora, match=r"axis lora:nobody 1: .*'nobody'"):
         plan_sweep(job, [Axis("lora:nobody", (1,))], tiny_registry)
     with pytest.raises(UnknownModel, match="axis model_name nobody's: "):
         plan_sweep(job, [Axis("model_name", ("nine", "nobody's"))], tiny_registry)

@@ -67,9 +67,7 @@ def test_points_of_one_checkpoint_come_together(
     assert [each.point.index for each in done] == [0, 2, 1, 3]
 
 
-def test_no_more_are_in_flight_than_asked(
-    tiny_engine: Engine, small_job: GenerationJob
-) -> None:
+def test_no_more_are_in_flight_than_asked(tiny_engine: Engine, small_job: GenerationJob) -> None:
     """The first is the slowest: those that wait for their turn behind it count, too."""
     open_points: set[int] = set()
     most = 0
