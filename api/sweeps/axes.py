@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from api.errors import ApiError
 from api.protocol import (
+    RANDOM_SEED,
     RESIZE_MODES,
     SAMPLERS,
     BackgroundImageParam,
@@ -122,7 +123,10 @@ def _parse_axis(text: str) -> Axis:
 
 
 def _values(title: str, text: str, *, is_number: bool) -> Iterator[str]:
-    (row,) = csv.reader([text], skipinitialspace=True)
+    try:
+        row = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error as exc:
+        raise BadAxis(f"axis {title}: {text}: {exc}") from exc
     for value in (each.strip() for each in row):
         if is_number and ".." in value:
             yield from _range(title, value)
@@ -169,4 +173,6 @@ def _engine_value(title: str, label: str, kind: _Kind) -> Any:
     except ApiError as exc:
         reason = str(exc).partition(": ")[2] or str(exc)
         raise BadAxis(f"axis {title}: {label}: {reason}") from exc
+    if value == RANDOM_SEED and kind.setting == "seed":
+        raise BadAxis(f"axis {title}: {label}: a sweep names its seeds")
     return kind.to_engine(getattr(part, kind.field))

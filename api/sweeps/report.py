@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,37 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from api.sweeps.grid import pages_of, value_labels
 from api.sweeps.results import PointResult, as_rows
 from engine.color import to_srgb
+from engine.plan import GenerationPlan
 from engine.sweep import SweepPlan, SweepPoint
 
 _TEMPLATE = "report.html"
-_EXPLANATION = (
-    "seconds: the point's share of the time its steps took, beside those it shared forwards with. "
-    "forwards: steps of the network. sharpness: variance of the Laplacian over the background. "
-    "seam_gradient: mean step between neighbouring background pixels along the outline, a share of "
-    "full scale; far_gradient: the same away from it. delta_e: mean distance to the reference at "
-    "the same place, in CIELAB; palette_distance: between the two palettes, wherever their colours lie."
-)
+_MEANINGS = {
+    "seconds": "share of the time its steps took, beside the points it shared forwards with",
+    "forwards": "steps of the network",
+    "sharpness": "variance of the Laplacian over the background",
+    "seam gradient": "mean step between neighbouring background pixels along the outline, a share"
+    " of full scale",
+    "far gradient": "the same away from the outline",
+    "delta e": "mean distance to the reference at the same place, in CIELAB",
+    "palette distance": "between picture's and reference's colours, wherever they lie, in CIELAB",
+}
+# What all points may have in common, told where they do.
+_FACTS: Mapping[str, Callable[[GenerationPlan], object]] = {
+    "Prompt": lambda plan: plan.job.prompt,
+    "Negative prompt": lambda plan: plan.job.negative_prompt,
+    "Model": lambda plan: plan.model.name,
+    "LoRAs": lambda plan: ", ".join(f"{a.sub_model.name} {a.weight:g}" for a in plan.loras),
+    "Steps": lambda plan: plan.num_inference_steps,
+    "Sampler": lambda plan: plan.sampler.value,
+    "CFGScale": lambda plan: f"{plan.guidance_scale:g}",
+    "ReferStrength": lambda plan: f"{1 - plan.job.strength:g}" if plan.job.reference else "",
+    "DeepFusion": lambda plan: "on" if plan.job.deep_fusion else "",
+    "Seed": lambda plan: plan.job.seed,
+    "Size": lambda plan: f"{plan.width_px}x{plan.height_px}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +73,13 @@ def html_report(
     cells = {cell.coordinates: each for cell, each in _cells(plan, results, failures, folder)}
     pages = [
         {
-            "heading": f"{axes[2].name}: {axes[2].label(page[0])}" if page else "Pictures",
+            "heading": page.heading or "Pictures",
             "rows": [
-                {
-                    "label": axes[1].label(row) if len(axes) > 1 else "",
-                    "cells": [
-                        cells[(*(column, row)[: len(axes)], *page)]
-                        for column in range(len(axes[0].values))
-                    ],
-                }
-                for row in range(len(axes[1].values) if len(axes) > 1 else 1)
+                {"label": row.label, "cells": [cells[point] for point in row.points]}
+                for row in page.rows
             ],
         }
-        for page in ([(at,) for at in range(len(axes[2].values))] if len(axes) > 2 else [()])
+        for page in pages_of(axes)
     ]
     rows = as_rows(plan, results)
     return template.render(
@@ -74,13 +87,13 @@ def html_report(
         facts=_facts(plan, results),
         pages=pages,
         column_name=axes[0].name,
-        columns=[axes[0].label(at) for at in range(len(axes[0].values))],
+        columns=value_labels(axes[0]),
         row_name=axes[1].name if len(axes) > 1 else "",
         names=[name for name in rows[0] if name != "file"] if rows else [],
         rows=[
             [_number_cell(value) for name, value in row.items() if name != "file"] for row in rows
         ],
-        explanation=_EXPLANATION,
+        meanings=_MEANINGS,
     )
 
 
@@ -94,26 +107,14 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _facts(plan: SweepPlan, results: Sequence[PointResult]) -> list[tuple[str, str]]:
-    """What all points have in common, and how many there are."""
-    job = plan.job
-    swept = {field for axis in plan.axes for field in axis.fields}
-    facts = {
-        "prompt": job.prompt or "none",
-        "negative_prompt": job.negative_prompt or "none",
-        "model_name": job.model_name,
-        "seed": str(job.seed),
-    }
-    size = plan.points[0].plan
-    return [
-        ("Points", f"{len(results)} painted of {len(plan.points)}"),
-        ("Size", f"{size.width_px}x{size.height_px}"),
-        *(
-            (name.replace("_", " ").capitalize(), value)
-            for name, value in facts.items()
-            if name not in swept
-        ),
-    ]
+def _facts(plan: SweepPlan, results: Sequence[PointResult]) -> dict[str, str]:
+    """How many points there are, and what they have in common."""
+    facts = {"Points": f"{len(results)} painted of {len(plan.points)}"}
+    for name, fact in _FACTS.items():
+        values = {str(fact(point.plan)) for point in plan.points}
+        if len(values) == 1 and values != {""}:
+            facts[name] = values.pop()
+    return facts
 
 
 def _cells(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from api.sweeps.folder import PaintedPoint
+from api.sweeps.grid import value_labels
 from engine.color import to_srgb
 from engine.picture_measures import PictureMeasures, Pixels, measure_picture
 from engine.resize import resize_foreground, resize_reference
 from engine.sweep import SweepPlan, SweepPoint
 
-MEASURES = tuple(field.name for field in fields(PictureMeasures))
 _SPREADSHEET_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -39,6 +39,12 @@ class PointResult:
     painted: PaintedPoint
     labels: tuple[str, ...]
     measures: PictureMeasures
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """The measures by name, in six digits."""
+        numbers = asdict(self.measures)
+        return {k: None if v is None else float(f"{v:.6g}") for k, v in numbers.items()}
 
 
 class PictureMeasurer:
@@ -86,10 +92,10 @@ def as_rows(plan: SweepPlan, results: Sequence[PointResult]) -> list[dict[str, A
         {
             "point": result.point.index,
             **dict(zip(names, result.labels, strict=True)),
-            "seed of the picture": result.painted.seed,
+            "image seed": result.painted.seed,
             "seconds": result.painted.seconds,
             "forwards": result.point.plan.total_steps,
-            **asdict(result.measures),
+            **{name.replace("_", " "): value for name, value in result.numbers.items()},
             "file": result.painted.file,
         }
         for result in results
@@ -110,10 +116,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def as_json(plan: SweepPlan, results: Sequence[PointResult], failures: Mapping[int, str]) -> str:
     """Axes and every point with its values, picture, measures and resolved parameters."""
     names = [axis.name for axis in plan.axes]
-    axes = [
-        {"name": axis.name, "values": [axis.label(at) for at in range(len(axis.values))]}
-        for axis in plan.axes
-    ]
+    axes = [{"name": axis.name, "values": value_labels(axis)} for axis in plan.axes]
     points = [
         {
             "point": result.point.index,
@@ -123,7 +126,7 @@ def as_json(plan: SweepPlan, results: Sequence[PointResult], failures: Mapping[i
             "seed": result.painted.seed,
             "seconds": result.painted.seconds,
             "forwards": result.point.plan.total_steps,
-            "measures": asdict(result.measures),
+            "measures": result.numbers,
             "parameters": result.painted.parameters,
         }
         for result in results
