@@ -37,7 +37,7 @@ def test_each_point_equals_its_job_alone(
     tiny_registry: Registry, small_job: GenerationJob, batch_invariant: bool
 ) -> None:
     engine = Engine(tiny_registry, batch_invariant=batch_invariant, max_lanes=4)
-    for done in painted(engine.sweep(small_job, [SAMPLERS, STEPS])):
+    for done in painted(engine.sweep(small_job, [SAMPLERS, Axis("seed", (5, 3))])):
         (alone,) = engine.generate(done.point.job)
         if batch_invariant:
             assert done.image.image.tobytes() == alone.image.tobytes()
