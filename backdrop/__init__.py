@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import EngineError, EngineFault, JobError
 from engine.job import AdapterWeight, GeneratedImage, GenerationJob, ResizeMode, Sampler
 from engine.registry import Registry, load_registry
+from engine.sweep import Axis
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdapterWeight",
+    "Axis",
     "Engine",
     "EngineError",
     "EngineFault",

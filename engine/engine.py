@@ -158,7 +158,7 @@ class Engine:
             raise failures[0]
         return sorted(images, key=lambda image: image.image_index)
 
-    sweep = run_sweep
+    sweep = run_sweep  # a method: its first argument is the engine
 
     def step(self) -> list[Event]:
         """Takes in what the threads have done, runs one UNet forward and hands on what it completed.

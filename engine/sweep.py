@@ -224,8 +224,8 @@ def _plan_point(
     if not at_fault:
         plan_job(base, registry)  # what is wrong without any axis is told without one
         at_fault = there
-    where = ", ".join(f"{axis.name} {axis.label(at)}" for axis, at in at_fault)
-    raise type(error)(f"axis {where}: {error}", field=error.field) from error
+    where = ", ".join(f"axis {axis.name}: {axis.label(at)}" for axis, at in at_fault)
+    raise type(error)(f"{where}: {error}", field=error.field) from error
 
 
 def _label(value: object) -> str:

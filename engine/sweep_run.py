@@ -37,7 +37,8 @@ class PointDone:
         point: which.
         image: equal to that of its job alone, within law 3.
         seconds: its share of the time the steps took: that of a forward is split evenly among the
-            points in it. Loading, encoding and decoding run beside the steps and are not in it.
+            points in it. Loading, encoding and decoding run beside the steps and are not in it. On
+            a device that works behind the calls it is right on average, not for each point.
     """
 
     point: SweepPoint
@@ -80,12 +81,13 @@ def run_sweep(
 
     Raises:
         JobError: a point cannot be done as asked; the message names axis and value.
-        ValueError: the axes themselves are wrong.
+        ValueError: the axes themselves are wrong, or `max_in_flight` is below 1.
         RuntimeError: the engine is already running jobs.
     """
+    if max_in_flight < 1:
+        raise ValueError(f"max_in_flight is {max_in_flight}, not at least 1")
     plan = plan_sweep(job, axes, engine.registry)
-    if engine.busy:
-        raise RuntimeError("sweep() needs an idle engine")
+    _require_idle(engine)
     return _results(engine, plan.points, max_in_flight, on_event)
 
 
@@ -103,8 +105,11 @@ def run_points(
         points: of one plan.
         max_in_flight: points the engine holds at a time, with those that wait for their turn.
         in_order: holds results back until it is their turn; else they come as they end.
+
+    Raises:
+        RuntimeError: the engine is running other jobs.
     """
-    assert max_in_flight >= 1
+    _require_idle(engine)
     order = list(dict.fromkeys(point.plan.model_key for point in points))
     grouped = sorted(points, key=lambda point: order.index(point.plan.model_key))
     for _, group in groupby(grouped, key=lambda point: point.plan.model_key):
@@ -122,6 +127,11 @@ def _results(
             on_event(event)
         if not isinstance(event, PointStep):
             yield event
+
+
+def _require_idle(engine: Engine) -> None:
+    if engine.busy:
+        raise RuntimeError("a sweep needs an idle engine")
 
 
 def _run_group(

@@ -6,7 +6,7 @@ The first axis runs across, the second down; each value of the third has a sheet
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -65,18 +65,19 @@ class _Layout:
 
 def contact_sheets(
     axes: Sequence[Axis], size: tuple[int, int], picture: Picture
-) -> list[Image.Image]:
-    """One sheet, or one for each value of the third axis.
+) -> Iterator[Image.Image]:
+    """One sheet, or one for each value of the third axis, drawn as they are taken.
 
     Args:
         axes: one to three.
         size: width and height of the pictures.
         picture: opened one by one, so that not all are in memory.
 
-    Returns:
+    Yields:
         Mode RGB each.
     """
-    return [_sheet(axes, size, picture, page) for page in pages_of(axes)]
+    for page in pages_of(axes):
+        yield _sheet(axes, size, picture, page)
 
 
 def _sheet(

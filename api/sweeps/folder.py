@@ -144,7 +144,10 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as exc:
         raise SweepRefused(f"{file} is damaged; choose another folder") from exc
-    if not isinstance(manifest, dict) or not {"identity", "seed"} <= manifest.keys():
+    expected = {"identity": dict, "seed": int}
+    if not isinstance(manifest, dict) or not all(
+        isinstance(manifest.get(key), kind) for key, kind in expected.items()
+    ):
         raise SweepRefused(f"{file} is no manifest of a sweep; choose another folder")
     return manifest
 

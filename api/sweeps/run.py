@@ -109,11 +109,10 @@ def _write_sheets(
             return to_srgb(image.convert("RGB"), plan.job.icc_profile)
 
     size = (plan.points[0].plan.width_px, plan.points[0].plan.height_px)
+    has_pages = len(plan.axes) > 2
     files = []
-    sheets = contact_sheets(plan.axes, size, picture)
-    for number, sheet in enumerate(sheets, start=1):
-        name = "contact-sheet.png" if len(sheets) == 1 else f"contact-sheet-{number}.png"
-        png = encode_png(sheet, icc_profile=None, parameters=None)
-        write_file(folder / name, png)
-        files.append(folder / name)
+    for number, sheet in enumerate(contact_sheets(plan.axes, size, picture), start=1):
+        file = folder / (f"contact-sheet-{number}.png" if has_pages else "contact-sheet.png")
+        write_file(file, encode_png(sheet, icc_profile=None, parameters=None))
+        files.append(file)
     return files

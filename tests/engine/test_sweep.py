@@ -67,11 +67,14 @@ def test_a_lora_axis_sets_the_weight_in_its_place_or_adds_the_lora(job: Generati
     ("axis", "texts"),
     [
         (Axis("num_inference_steps", (6, 5)), ["num_inference_steps", "5", "6..100"]),
-        (Axis("num_inference_steps", (6, 5), title="Steps"), ["axis Steps 5: "]),
-        (Axis("guidance_scale", (float("nan"),)), ["guidance_scale nan"]),
-        (Axis("strength", (1.0, 0.5), "ReferStrength", ("0", "0.5")), ["axis ReferStrength 0.5: "]),
-        (Axis("seed", (-1,)), ["axis seed -1: "]),
-        (Axis("deep_fusion", (False, True)), ["axis deep_fusion on: "]),
+        (Axis("num_inference_steps", (6, 5), title="Steps"), ["axis Steps: 5: "]),
+        (Axis("guidance_scale", (float("nan"),)), ["axis guidance_scale: nan: "]),
+        (
+            Axis("strength", (1.0, 0.5), "ReferStrength", ("0", "0.5")),
+            ["axis ReferStrength: 0.5: "],
+        ),
+        (Axis("seed", (-1,)), ["axis seed: -1: "]),
+        (Axis("deep_fusion", (False, True)), ["axis deep_fusion: on: "]),
     ],
 )
 def test_a_value_that_cannot_be_done_is_told_with_its_axis(
@@ -88,9 +91,9 @@ def test_a_value_that_cannot_be_done_is_told_with_its_axis(
 def test_an_unknown_lora_or_model_keeps_its_kind_of_error(
     job: GenerationJob, tiny_registry: Registry
 ) -> None:
-    with pytest.raises(UnknownLora, match=r"axis lora:nobody 1: .*'nobody'"):
+    with pytest.raises(UnknownLora, match=r"axis lora:nobody: 1: .*'nobody'"):
         plan_sweep(job, [Axis("lora:nobody", (1,))], tiny_registry)
-    with pytest.raises(UnknownModel, match="axis model_name nobody's: "):
+    with pytest.raises(UnknownModel, match="axis model_name: nobody's: "):
         plan_sweep(job, [Axis("model_name", ("nine", "nobody's"))], tiny_registry)
 
 

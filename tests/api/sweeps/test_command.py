@@ -123,8 +123,8 @@ def test_a_sweep_that_was_stopped_goes_on(capsys, tmp_path: Path, options, monke
     ("arguments", "words"),
     [
         (["--axis", "Steps=6,5"], ["axis Steps: 5: "]),
-        (["--axis", "lora:nobody=1,2"], ["axis lora:nobody 1: ", "nobody"]),
-        (["--axis", "Model=small,other"], ["axis Model other: "]),
+        (["--axis", "lora:nobody=1,2"], ["axis lora:nobody: 1: ", "nobody"]),
+        (["--axis", "Model=small,other"], ["axis Model: other: "]),
         (["--axis", "Seed=1,2", "--steps", "5"], ["Steps"]),
         (["--axis", "Seed=1", "--model", "other"], ["other"]),
     ],

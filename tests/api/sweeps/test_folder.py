@@ -64,7 +64,9 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["holiday.png"]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"seed": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"seed": 1}', b'{"seed": 1, "identity": 2}', b"\xff"]
+)
 def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(SweepRefused, match=r"manifest\.json"):
