@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
@@ -65,7 +66,7 @@ def run_sweep(
     *,
     max_in_flight: int = MAX_IN_FLIGHT,
     on_event: Callable[[SweepEvent], None] | None = None,
-) -> Iterator[SweepResult]:
+) -> Generator[SweepResult, None, None]:
     """Paints `job` at every combination of the axes' values.
 
     All points are checked at once; the painting goes on while the results are read, and ends when
@@ -97,7 +98,7 @@ def run_points(
     *,
     max_in_flight: int = MAX_IN_FLIGHT,
     in_order: bool = False,
-) -> Iterator[SweepEvent]:
+) -> Generator[SweepEvent, None, None]:
     """Paints points of a sweep, one checkpoint after the other.
 
     Args:
@@ -121,12 +122,14 @@ def _results(
     points: Sequence[SweepPoint],
     max_in_flight: int,
     on_event: Callable[[SweepEvent], None] | None,
-) -> Iterator[SweepResult]:
-    for event in run_points(engine, points, max_in_flight=max_in_flight, in_order=True):
-        if on_event is not None:
-            on_event(event)
-        if not isinstance(event, PointStep):
-            yield event
+) -> Generator[SweepResult, None, None]:
+    events = run_points(engine, points, max_in_flight=max_in_flight, in_order=True)
+    with closing(events):
+        for event in events:
+            if on_event is not None:
+                on_event(event)
+            if not isinstance(event, PointStep):
+                yield event
 
 
 def _require_idle(engine: Engine) -> None:
@@ -150,6 +153,8 @@ def _run_group(
                     yield from turns.ended(PointFailed(point, exc))
                 else:
                     flying[point.job.job_id] = point
+            if not flying:  # an idle engine would be waited for in vain
+                break
             engine.wait()
             for event in clock.step(engine):
                 match event:

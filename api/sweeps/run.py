@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,22 +43,28 @@ def paint_missing(
         OSError: a picture cannot be written.
     """
     missing = [point for point in plan.points if point.index not in painted]
-    for event in run_points(engine, missing):
-        if isinstance(event, PointDone):
-            image = event.image
-            png = encode_png(
-                image.image,
-                icc_profile=image.icc_profile,
-                parameters=image.parameters if write_parameters else None,
-            )
-            painted[event.point.index] = folder.add(
-                event.point.index,
-                png,
-                seed=image.seed,
-                seconds=event.seconds,
-                parameters=image.parameters,
-            )
-        yield event
+    with closing(run_points(engine, missing)) as events:
+        for event in events:
+            if isinstance(event, PointDone):
+                point = _keep(event, folder, write_parameters=write_parameters)
+                painted[point.index] = point
+            yield event
+
+
+def _keep(done: PointDone, folder: SweepFolder, *, write_parameters: bool) -> PaintedPoint:
+    image = done.image
+    png = encode_png(
+        image.image,
+        icc_profile=image.icc_profile,
+        parameters=image.parameters if write_parameters else None,
+    )
+    return folder.add(
+        done.point.index,
+        png,
+        seed=image.seed,
+        seconds=done.seconds,
+        parameters=image.parameters,
+    )
 
 
 def measure_all(

@@ -122,7 +122,7 @@ def test_a_sweep_that_is_left_leaves_the_engine_idle(
     results = tiny_engine.sweep(small_job, [Axis("num_inference_steps", (6, 9))])
     next(results)
     assert tiny_engine.busy
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert not tiny_engine.busy
 
 
@@ -164,3 +164,14 @@ def test_a_point_that_fails_harms_no_other(
     results = list(tiny_engine.sweep(small_job, [STEPS]))
     kinds = [type(each) for each in results]
     assert kinds == [PointDone, PointFailed, PointDone]
+
+
+def test_a_sweep_of_which_no_point_can_begin_ends(
+    tiny_engine: Engine, small_job: GenerationJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(_job: GenerationJob):
+        raise EngineError("the file is gone")
+
+    monkeypatch.setattr(tiny_engine, "add", refusing)
+    results = list(tiny_engine.sweep(small_job, [STEPS], max_in_flight=1))
+    assert [type(each) for each in results] == [PointFailed] * 3
