@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api import protocol, queries, responses
+from api import control, protocol, queries, query_requests, responses
 from api.service import Service
 from api.submit import submit
+from api.webhook_sender import accepted_url
 from api.wire_types import WireModel
 
 
@@ -25,7 +26,11 @@ def generate_backgrounds(
     service: Service, tenant: str, request: protocol.GenerateBackgroundsRequest
 ) -> responses.GenerateBackgroundsResponse:
     """Accepts a task."""
-    return responses.GenerateBackgroundsResponse(TaskUID=submit(service, tenant, request))
+    webhook_url = accepted_url(service, request.WebhookUrl)
+    uid = submit(service, tenant, request)
+    if webhook_url is not None:
+        service.webhooks.add(uid, webhook_url)
+    return responses.GenerateBackgroundsResponse(TaskUID=uid)
 
 
 ACTIONS: Mapping[str, Action] = {
@@ -35,31 +40,35 @@ ACTIONS: Mapping[str, Action] = {
         responses.GenerateBackgroundsResponse,
     ),
     "ListTasksDetails": Action(
-        protocol.ListTasksDetailsRequest,
+        query_requests.ListTasksDetailsRequest,
         queries.list_tasks_details,
         responses.ListTasksDetailsResponse,
     ),
     "ListRunningTasks": Action(
-        protocol.ListRunningTasksRequest,
+        query_requests.ListRunningTasksRequest,
         queries.list_running_tasks,
         responses.ListRunningTasksResponse,
     ),
     "ListGenerateTaskDetail": Action(
-        protocol.ListGenerateTaskDetailRequest,
+        query_requests.ListGenerateTaskDetailRequest,
         queries.list_generate_task_detail,
         responses.ListGenerateTaskDetailResponse,
     ),
     "GetGenerateTaskDetail": Action(
-        protocol.GetGenerateTaskDetailRequest,
+        query_requests.GetGenerateTaskDetailRequest,
         queries.get_generate_task_detail,
         responses.GetGenerateTaskDetailResponse,
     ),
     "ListModels": Action(
-        protocol.ListModelsRequest, queries.list_models, responses.ListModelsResponse
+        query_requests.ListModelsRequest, queries.list_models, responses.ListModelsResponse
     ),
     "GetCreditBalance": Action(
-        protocol.GetCreditBalanceRequest,
+        query_requests.GetCreditBalanceRequest,
         queries.get_credit_balance,
         responses.GetCreditBalanceResponse,
     ),
+    "CancelTask": Action(
+        control.CancelTaskRequest, control.cancel_task, responses.ListTasksDetailsResponse
+    ),
+    "WatchTask": Action(control.WatchTaskRequest, control.watch_task, control.WatchTaskResponse),
 }

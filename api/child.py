@@ -172,6 +172,11 @@ class Children:
             self._working.last_heard_at = time.monotonic()
             self._working.send(message)
 
+    def kill(self) -> None:
+        """End the child at work, if there is one; its `Gone` follows in the inbox."""
+        if self._working is not None:
+            self._working.kill()
+
     def started(self) -> None:
         """The child at work has said that it is ready."""
         self.is_ready, self._failed_starts = True, 0

@@ -5,37 +5,39 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import SettingsError
 
 from api import models_command
+from api.blobs import BlobError
+from api.cli_cluster import cluster_app
+from api.cli_keys import keys_app
+from api.cli_options import AsJson, DataDir, Models, UsageFault, naming_what_failed, settings_of
+from api.cluster import ClusterFault
 from api.devices import find_devices
+from api.doctor.command import probe, report
+from api.doctor.installation import check_installation
 from api.errors import ApiError, TaskStoreError
 from api.generate import job_from_files, write_images
-from api.job_options import JobOptions, UsageFault, with_job_options
-from api.keys import KeyRing
+from api.instruments.logs import set_up_logging
+from api.instruments.top import show_top
+from api.instruments.worker_endpoint import own_metrics
+from api.job_options import JobOptions, with_job_options
 from api.models_pull import PullFailed
 from api.process import set_library_environment
 from api.server import serve as run_server
-from api.server import tell_new_pair
+from api.server import work
 from api.settings import Settings
-from api.store import open_store
-from api.supervisor import run_supervisor
 from api.sweeps.axes import BadAxis
 from api.sweeps.command import AXIS_HELP, SWEEP_EXAMPLES, plan_from_files, sweep_into
 from api.sweeps.folder import SweepRefused
-from api.wire_types import field_path
 from engine.errors import EngineError
 from engine.registry import load_registry
 
 USER_ERROR = 2
-FAULTS = (UsageFault, PullFailed, ApiError, EngineError, TaskStoreError, BadAxis, SweepRefused)
 
 app = typer.Typer(
     help="Backgrounds painted around product cut-outs: the server, its workers, and a local run.",
@@ -44,14 +46,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 models_app = typer.Typer(help="Models of models.yaml.", no_args_is_help=True)
-keys_app = typer.Typer(help="Key pairs of callers.", no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder of the task store and the images.")]
-Models = Annotated[Path | None, typer.Option(help="Path of models.yaml.")]
 Keys = Annotated[
     list[str] | None, typer.Option("--key", help="A key pair PUBLIC:PRIVATE; may be repeated.")
 ]
@@ -64,7 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         app(args=arguments)
-    except FAULTS as exc:
+    except (
+        UsageFault,
+        ClusterFault,
+        PullFailed,
+        ApiError,
+        BlobError,
+        EngineError,
+        TaskStoreError,
+        BadAxis,
+        SweepRefused,
+    ) as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
 
@@ -82,7 +92,7 @@ def serve(
     The first line printed is the base URL. Every setting is also an environment variable
     BACKDROP_<NAME> or a key of the YAML file that BACKDROP_SETTINGS_FILE names.
     """
-    settings = _settings(host=host, port=port, data_dir=data_dir, models=models, keys=key)
+    settings = settings_of(host=host, port=port, data_dir=data_dir, models=models, keys=key)
     _serve(settings, _devices(settings))
 
 
@@ -95,17 +105,31 @@ def api(
     key: Keys = None,
 ) -> None:
     """Run the API alone; workers run elsewhere, on the same data folder."""
-    settings = _settings(host=host, port=port, data_dir=data_dir, models=models, keys=key)
+    settings = settings_of(host=host, port=port, data_dir=data_dir, models=models, keys=key)
     _serve(settings, [])
 
 
 @app.command()
 def worker(data_dir: DataDir = None, models: Models = None, device: Device = None) -> None:
-    """Run the worker of one device, in this process."""
-    settings = _settings(data_dir=data_dir, models=models)
-    load_registry(settings.models)
-    with _naming_what_failed(settings):
-        run_supervisor(settings, device or _devices(settings)[0])
+    """Run a worker on every device, without the API."""
+    settings = settings_of(data_dir=data_dir, models=models)
+    set_up_logging("supervisor", settings.log_format)
+    with naming_what_failed(settings), own_metrics(settings):
+        work(settings, devices=[device] if device else _devices(settings))
+
+
+@app.command()
+def top(
+    data_dir: DataDir = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a second, or with --once just one.")
+    ] = False,
+) -> None:
+    """Watch the queue, the workers, their tasks, and what failed last."""
+    settings = settings_of(data_dir=data_dir)
+    with naming_what_failed(settings):
+        show_top(settings, once=once, as_json=json)
 
 
 @app.command()
@@ -121,10 +145,10 @@ def generate(
     device: Device = None,
 ) -> None:
     """Paint backgrounds without a server: files in, files out."""
-    settings = _settings(models=models)
+    settings = settings_of(models=models)
     registry = load_registry(settings.models)
     failed = False
-    with _naming_what_failed(settings):
+    with naming_what_failed(settings):
         generation_job = job_from_files(
             job.fields() | {"BatchSize": batch_size},
             foreground=foreground,
@@ -154,7 +178,7 @@ def sweep(
     output: Annotated[
         Path, typer.Option(help="Folder of pictures and reports: a new one, or that to go on with.")
     ] = Path("sweep"),
-    as_json: Annotated[bool, typer.Option("--json", help="Tell the outcome as JSON.")] = False,
+    as_json: AsJson = False,
     models: Models = None,
     device: Device = None,
 ) -> None:
@@ -166,9 +190,9 @@ def sweep(
     Status 0: every point is painted; 1: some failed; 2: the arguments cannot
     be used; 130: interrupted.
     """
-    settings = _settings(models=models)
+    settings = settings_of(models=models)
     registry = load_registry(settings.models)
-    with _naming_what_failed(settings):
+    with naming_what_failed(settings):
         plan = plan_from_files(
             job, axis, foreground=foreground, output=output, settings=settings, registry=registry
         )
@@ -190,16 +214,52 @@ def sweep(
         raise typer.Exit(1)
 
 
+@app.command()
+def doctor(
+    url: Annotated[
+        str | None, typer.Option(help="Look at the server there instead; needs --key.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="PUBLIC:PRIVATE, for --url.", envvar="BACKDROP_DOCTOR_KEY")
+    ] = None,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="With --url: also make a task; costs credits.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the devices, which load torch.")
+    ] = False,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    models: Models = None,
+) -> None:
+    """Check this installation and say what to do; or how a server keeps to the protocol.
+
+    Ends with status 1 where a check fails.
+    """
+    if url is not None:
+        public, _, private = (key or "").partition(":")
+        if not (public and private):
+            raise UsageFault("--url needs --key PUBLIC:PRIVATE")
+        findings = probe(url, public, private, generate=generate)
+    else:
+        settings = settings_of(host=host, port=port, data_dir=data_dir, models=models)
+        findings = check_installation(settings, _devices(settings), quick=quick)
+    if not report(findings, as_json=as_json):
+        raise typer.Exit(1)
+
+
 @models_app.command("list")
 def list_models(models: Models = None) -> None:
     """List the models that requests may name."""
-    models_command.list_models(_settings(models=models).models)
+    models_command.list_models(settings_of(models=models).models)
 
 
 @models_app.command("check")
 def check_models(models: Models = None) -> None:
     """Compare every entry with its files: family, channels, memory and all that does not fit."""
-    if not models_command.check_models(_settings(models=models).models):
+    if not models_command.check_models(settings_of(models=models).models):
         raise typer.Exit(1)
 
 
@@ -209,55 +269,15 @@ def pull_models(
     models: Models = None,
 ) -> None:
     """Download the entries that name a source, on a machine that has a network."""
-    if not models_command.pull_models(_settings(models=models).models, names or []):
+    if not models_command.pull_models(settings_of(models=models).models, names or []):
         raise typer.Exit(1)
 
 
-@keys_app.command("add")
-def add_key(
-    data_dir: DataDir = None,
-    label: Annotated[str, typer.Option(help="A note on whose it is.")] = "",
-) -> None:
-    """Make a key pair and print it; the private half is never shown again."""
-    settings = _settings(data_dir=data_dir)
-    with _naming_what_failed(settings):
-        store = open_store(settings)
-        tell_new_pair(KeyRing(store.database), label=label, say=typer.echo)
-        store.close()
-
-
 def _serve(settings: Settings, devices: Sequence[str]) -> None:
-    with _naming_what_failed(settings):
+    set_up_logging("api", settings.log_format)
+    with naming_what_failed(settings):
         run_server(settings, devices=devices, say=typer.echo)
 
 
 def _devices(settings: Settings) -> list[str]:
     return settings.devices or find_devices(os.environ)
-
-
-def _settings(*, keys: Sequence[str] | None = None, **given: Any) -> Settings:
-    """Settings from the options that were given, then environment, file and defaults."""
-    options = {name: value for name, value in given.items() if value is not None}
-    if keys:
-        options["keys"] = [SecretStr(pair) for pair in keys]
-    try:
-        return Settings(**options)
-    except ValidationError as exc:
-        reasons = [
-            f"{field_path(error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
-            for error in exc.errors(include_input=False, include_url=False)
-        ]
-        raise UsageFault(f"setting {'; '.join(reasons)}") from exc
-    except (SettingsError, OSError) as exc:
-        raise UsageFault(str(exc)) from exc
-
-
-@contextmanager
-def _naming_what_failed(settings: Settings) -> Iterator[None]:
-    """Turns what the system refuses (ports, folders, files) into a line for the user."""
-    try:
-        yield
-    except OSError as exc:
-        address = f"{settings.host}:{settings.port}"
-        place = exc.filename or f"address {address} or data folder {settings.data_dir}"
-        raise UsageFault(f"{place}: {exc.strerror or exc}") from exc

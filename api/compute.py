@@ -13,6 +13,7 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
+from api.instruments.logs import set_up_logging
 from api.process import die_with_parent, set_library_environment
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the supervisor")
     parser.add_argument("--parent-pid", type=int, required=True, help="whose death ends it")
+    parser.add_argument("--log-format", default="text", choices=["text", "json"])
     arguments = parser.parse_args()
     die_with_parent(signal.SIGKILL, arguments.parent_pid)
     # Control-C and service managers signal the whole group. The supervisor decides when its child
@@ -31,7 +33,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.dup2(2, 1)  # standard output belongs to `backdrop serve`; stray prints go to the log
     set_library_environment()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s compute %(levelname)s %(message)s")
+    set_up_logging("compute", arguments.log_format)
     os.set_inheritable(arguments.fd, False)  # a helper process must not keep the pipe open
     connection: Connection = Connection(arguments.fd)
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import torch
 
+from api.engine_reports import EngineReports
 from api.errors import TASK_GENERATION_FAILED
 from api.incoming import Incoming
 from api.messages import Cancel, Start, TaskEnded
@@ -41,6 +42,7 @@ def serve(connection: Connection) -> NoReturn:
         kernels=start.kernels,
         device_bytes=start.device_cache_bytes,
         host_bytes=start.host_cache_bytes,
+        encoding_cache_bytes=start.encoding_cache_bytes,
     )
     logger.info("%s", engine.profile)
     ComputeLoop(connection, engine, start).run()
@@ -71,6 +73,7 @@ class ComputeLoop:
             ended=self._outgoing.end,
             wake=engine.wake,
         )
+        self._reports = EngineReports(engine, self._outgoing.count)
         self._outgoing.ready(start.device)
 
     def run(self) -> NoReturn:
@@ -79,11 +82,12 @@ class ComputeLoop:
         self._incoming.start()
         while True:
             self._outgoing.report(self._engine.step())
+            self._outgoing.loaded(self._engine.loaded_models)
             # After the step, which forgets the wakes before it, and right before the wait: what
             # comes in between ends the wait at once.
             for item in self._incoming.take():
                 self._do(item)
-            self._engine.wait()
+            self._engine.wait(self._reports.tell_if_due())
 
     def _fail(self, exc: BaseException) -> None:
         self._incoming.fail(exc)

@@ -1,62 +1,67 @@
-"""The database of the service: short transactions, its clock, and all that is special to SQLite.
+"""The database of the service: short transactions, its clock, and what its errors mean.
 
-Everything else speaks SQLAlchemy Core; another database means another `_open_...` here.
+What is special to SQLite and PostgreSQL lies in `api.sqlite` and `api.postgresql`; everything else
+speaks SQLAlchemy Core.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import logging
-import os
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    ColumnElement,
-    Connection,
-    Engine,
-    Float,
-    create_engine,
-    event,
-    exc,
-    literal_column,
-    make_url,
-    select,
-)
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, exc, insert, make_url, select
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
-from api.durable import make_folder, sync_folder
+from api import migrations, postgresql, sqlite
 from api.errors import StoreUnavailable, TaskStoreError
-from api.schema import SCHEMA_VERSION, meta, metadata
+from api.schema import meta
 
-logger = logging.getLogger(__name__)
+# SQLSTATEs of what a wait mends though their class says otherwise: a standby that takes no writes.
+_UNAVAILABLE_STATES = {"25006"}
 
-BUSY_TIMEOUT_S = 30.0
-# Older ones may corrupt a WAL file that several processes write (sqlite.org/wal.html, WAL reset).
-_SAFE_SQLITE = (3, 51, 3)
-_BEGIN_IMMEDIATE = "backdrop_begin_immediate"
+Upsert = sqlite_dialect.Insert | postgresql_dialect.Insert
 
 
 class Database:
     """An engine, its clock, and the one way to read and to write.
 
+    Args:
+        engine: of SQLite or PostgreSQL.
+
     Attributes:
-        now: SQL expression of the database's clock, Unix seconds as a float. All replicas share
-            this clock, so that no worker's wrong clock can end another's lease.
+        is_postgresql: what it is.
+        now: SQL expression of the database's clock, Unix seconds as a float, which stands still
+            within a statement. All replicas share this clock, so that no worker's wrong clock can
+            end another's lease.
+        greatest: SQL function, the greatest of its arguments.
     """
 
-    def __init__(self, engine: Engine, *, now: ColumnElement[float]) -> None:
-        self.now = now
+    now: ColumnElement[float]
+    greatest: Callable[..., Any]
+
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._writer = engine.execution_options(**{_BEGIN_IMMEDIATE: True})
-        # Waiting here is fair; SQLite's own back-off let one of 2,000 inserts wait 3.2 s.
-        self._write_lock = threading.Lock()
+        self._reader: Engine = engine
+        self._writer: Engine = engine
+        self.is_postgresql = engine.dialect.name == "postgresql"
+        if self.is_postgresql:
+            self.now, self.greatest = postgresql.NOW, postgresql.greatest
+            self._reader = engine.execution_options(**postgresql.SNAPSHOT)
+            self._one_writer: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        else:
+            self.now, self.greatest = sqlite.NOW, sqlite.greatest
+            self._writer = engine.execution_options(**{sqlite.WRITES: True})
+            # Waiting here is fair; SQLite's own back-off let one of 2,000 inserts wait 3.2 s.
+            self._one_writer = threading.Lock()
+
+    @property
+    def url(self) -> URL:
+        """Where it is; hides the password when shown."""
+        return self._engine.url
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -66,7 +71,7 @@ class Database:
             StoreUnavailable: the database cannot be reached or read for now.
             TaskStoreError: it is not this program's: a table or a column is missing.
         """
-        with _unavailable_named(), self._engine.begin() as connection:
+        with _errors_named(), self._reader.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -77,8 +82,25 @@ class Database:
             StoreUnavailable: the database is locked, full or cannot be reached for now.
             TaskStoreError: it is not this program's: a table or a column is missing.
         """
-        with _unavailable_named(), self._write_lock, self._writer.begin() as connection:
+        with _errors_named(), self._one_writer, self._writer.begin() as connection:
             yield connection
+
+    def connect_alone(self) -> Any:
+        """A connection of the driver's own, that no pool knows; close it.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        with _errors_named():
+            connection = self._engine.raw_connection()
+            connection.detach()
+            return connection.driver_connection
+
+    def insert(self, table: Table) -> Upsert:
+        """An insert that knows `on_conflict_do_update`."""
+        if self.is_postgresql:
+            return postgresql_dialect.insert(table)
+        return sqlite_dialect.insert(table)
 
     def close(self) -> None:
         """Close every connection."""
@@ -86,23 +108,30 @@ class Database:
 
 
 def open_database(url: str | URL) -> Database:
-    """Open the database at `url` and make its tables.
+    """Open the database at `url` and bring its tables to this program's revision.
 
     A SQLite file is made owner-only, in a folder that is made owner-only if it is missing.
 
     Raises:
-        ValueError: not a URL of a supported database.
+        ValueError: not a URL of a supported database, or its driver is not installed.
         TaskStoreError: the tables were made by a later version of this program, or the file is
             damaged or no database.
         StoreUnavailable: the database cannot be reached.
     """
     url = make_url(url)
-    if url.get_backend_name() != "sqlite":
-        raise ValueError(f"no support for databases of kind {url.get_backend_name()}")
-    database = _open_sqlite(url)
-    with database.write() as connection:
-        metadata.create_all(connection)
-        _check_version(connection)
+    match url.get_backend_name():
+        case "sqlite":
+            engine = sqlite.sqlite_engine(url)
+        case "postgresql":
+            engine = postgresql.postgresql_engine(url)
+        case other:
+            raise ValueError(f"no support for databases of kind {other}")
+    database = Database(engine)
+    try:
+        _migrate(database)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
@@ -112,21 +141,24 @@ def insert_if_absent(connection: Connection, name: str, value: str) -> str:
     Atomic: of two processes that set it at the same time, both get the same value.
     """
     with contextlib.suppress(exc.IntegrityError), connection.begin_nested():
-        connection.execute(meta.insert().values(name=name, value=value))
+        connection.execute(insert(meta).values(name=name, value=value))
     stored: str = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar_one()
     return stored
 
 
-def _check_version(connection: Connection) -> None:
-    version = int(insert_if_absent(connection, "schema_version", str(SCHEMA_VERSION)))
-    if version > SCHEMA_VERSION:
-        raise TaskStoreError(
-            f"the task store has schema {version}, this program knows {SCHEMA_VERSION}: upgrade it"
-        )
+def _migrate(database: Database) -> None:
+    with database.read() as connection:
+        if migrations.is_current(connection):
+            return
+    with database.write() as connection:  # on SQLite this is the lock
+        if database.is_postgresql:
+            postgresql.lock_for_upgrade(connection)
+        if not migrations.is_current(connection):
+            migrations.upgrade(connection)
 
 
 @contextlib.contextmanager
-def _unavailable_named() -> Iterator[None]:
+def _errors_named() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as cause:
@@ -134,85 +166,17 @@ def _unavailable_named() -> Iterator[None]:
         # No table, no column, bad SQL: waiting does not help. Locked, full and the like have codes
         # of their own.
         if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            raise TaskStoreError(f"the task store does not fit this program: {orig}") from cause
+            raise _misfit(orig) from cause
         raise StoreUnavailable(str(orig)) from cause
     except exc.IntegrityError:
         raise  # the caller's to name: what it wrote is there already
+    except exc.ProgrammingError as cause:
+        raise _misfit(cause.orig) from cause
     except exc.DatabaseError as cause:
+        if getattr(cause.orig, "sqlstate", None) in _UNAVAILABLE_STATES:
+            raise StoreUnavailable(str(cause.orig)) from cause
         raise TaskStoreError(f"the task store is damaged: {cause.orig}") from cause
 
 
-def _open_sqlite(url: URL) -> Database:
-    if not url.database or url.database == ":memory:":
-        raise ValueError("the task store needs a file; a database in memory would lose tasks")
-    path = Path(url.database).absolute()
-    make_folder(path.parent)
-    with contextlib.suppress(FileExistsError):  # SQLite gives -wal and -shm the same mode
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        sync_folder(path.parent)
-    engine = create_engine(
-        url.set(drivername="sqlite", database=str(path)),
-        module=_sqlite_module(),
-        pool_size=8,
-        max_overflow=56,  # connections to a file are cheap, waiting for one is not
-    )
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    # julianday('now') stands still within a statement, has the same millisecond resolution as
-    # unixepoch('subsec'), and exists in every version.
-    now = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
-    return Database(engine, now=now)
-
-
-def _sqlite_module() -> ModuleType:
-    """The newest of the SQLite that Python links and the one of the package pysqlite3."""
-    module: ModuleType = sqlite3
-    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        with contextlib.suppress(ImportError):
-            packaged = importlib.import_module("pysqlite3.dbapi2")
-            if packaged.sqlite_version_info > sqlite3.sqlite_version_info:
-                module = packaged
-    logger.info("SQLite %s from %s", module.sqlite_version, module.__name__)
-    if module.sqlite_version_info < _SAFE_SQLITE:
-        logger.warning(
-            "SQLite %s may damage a file that several processes write; install pysqlite3 or"
-            " a Python with SQLite %d.%d.%d",
-            module.sqlite_version,
-            *_SAFE_SQLITE,
-        )
-    return module
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # Transactions are begun by _begin_sqlite alone, never implicitly by the driver.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-    _enter_wal(cursor)
-    cursor.execute("PRAGMA synchronous = FULL")  # NORMAL may lose the last commits at power-off
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _enter_wal(cursor: Any) -> None:
-    """Switch the file to WAL; a no-op once it is.
-
-    SQLite does not wait out its busy timeout here when two processes open a new file at once.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL").fetchone()
-        except Exception as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that reads first and writes later can fail at once with "database is
-    # locked", whatever the busy timeout: take the write lock at the start.
-    immediate = connection.get_execution_options().get(_BEGIN_IMMEDIATE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+def _misfit(orig: object) -> TaskStoreError:
+    return TaskStoreError(f"the task store does not fit this program: {orig}")

@@ -4,6 +4,7 @@
 
     ApiError
       ServiceUnavailable        150   our fault
+      Throttled                 153   the key calls too often
       MissingAction             160
       UnknownAction             161
       MissingSignature          170
@@ -11,6 +12,7 @@
       UnknownUser               172
       MissingParameter          220   names the field
       MalformedRequest          230   names the field
+      TooFewCredits             1201
       ModelNotFound             1202
       QueueFull                 2001  retry later
     TaskStoreError
@@ -22,6 +24,7 @@
 from __future__ import annotations
 
 RETRY_AFTER_S = 5
+GATEWAY_FAULT = 130  # RetCode of a crash
 
 
 class ApiError(Exception):
@@ -30,13 +33,15 @@ class ApiError(Exception):
     Attributes:
         ret_code: the protocol's number.
         message: the protocol's `Message`.
+        retry_after_s: goes into the Retry-After header; None for no such header.
     """
 
     ret_code: int
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 class ServiceUnavailable(ApiError):
@@ -46,6 +51,15 @@ class ServiceUnavailable(ApiError):
 
     def __init__(self) -> None:
         super().__init__("The service cannot do this for now, try again later")
+
+
+class Throttled(ApiError):
+    """The key calls more often than it may."""
+
+    ret_code = 153
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__("Too many requests, try again later", retry_after_s=retry_after_s)
 
 
 class MissingAction(ApiError):
@@ -111,6 +125,12 @@ class MalformedRequest(ApiError):
         super().__init__(f"Params [{field}] not available: {reason}")
 
 
+class TooFewCredits(ApiError):
+    """The key's balance does not cover the task."""
+
+    ret_code = 1201
+
+
 class ModelNotFound(ApiError):
     """A ModelCode names no registered main model or sub-model."""
 
@@ -121,11 +141,7 @@ class ModelNotFound(ApiError):
 
 
 class QueueFull(ApiError):
-    """The service takes no more for now.
-
-    Attributes:
-        retry_after_s: goes into the Retry-After header.
-    """
+    """The service takes no more for now."""
 
     ret_code = 2001
 
@@ -135,8 +151,7 @@ class QueueFull(ApiError):
         *,
         retry_after_s: int = RETRY_AFTER_S,
     ) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 # ErrorCode of a finished task (protocol section 10).

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 30.0
 STEADY_S = 60.0  # a supervisor that ran so long is restarted without delay
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0  # beyond what it may drain
 
 Starter = Callable[[Settings, str], "subprocess.Popen[bytes]"]
 
@@ -65,16 +65,7 @@ class Fleet:
     def stop(self) -> None:
         """End all supervisors in good order; those that do not end in time are killed."""
         running = [post.process for post in self._posts if post.process is not None]
-        for process in running:
-            process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        for process in running:
-            try:
-                process.wait(timeout=max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                logger.warning("supervisor %d does not end; killing it", process.pid)
-                process.kill()
-                process.wait()
+        end_processes(running, timeout_s=self._settings.drain_s + STOP_TIMEOUT_S)
         for post in self._posts:
             post.process = None
 
@@ -90,3 +81,17 @@ class Fleet:
             return_code,
             post.delay_s,
         )
+
+
+def end_processes(supervisors: Sequence[subprocess.Popen[bytes]], *, timeout_s: float) -> None:
+    """Have supervisors give their tasks back and end; those that do not in time are killed."""
+    for process in supervisors:
+        process.terminate()
+    deadline = time.monotonic() + timeout_s
+    for process in supervisors:
+        try:
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            logger.warning("supervisor %d does not end; killing it", process.pid)
+            process.kill()
+            process.wait()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api.media import decode_foreground, decode_reference, encode_png
+from api.prompts_used import prompts_used
 from api.protocol import GenerateBackgroundsRequest
 from api.settings import Settings
 from api.wire_types import validate
@@ -18,6 +19,7 @@ from engine.events import ImageDone, ImageFailed, StepDone
 from engine.job import GeneratedImage, GenerationJob
 from engine.plan import default_canvas
 from engine.registry import Registry
+from engine.translate import translator_for
 
 if TYPE_CHECKING:
     from engine.engine import Engine
@@ -38,7 +40,7 @@ def job_from_files(
         foreground: PNG with alpha.
         reference: background reference, asked for by BackgroundImage2Image.
         settings: the pixel limit and the default size.
-        registry: gives the default model.
+        registry: gives the default model and the translator.
 
     Raises:
         ApiError: a field is wrong.
@@ -46,6 +48,7 @@ def job_from_files(
         OSError: a file cannot be read.
     """
     request = validate(GenerateBackgroundsRequest, fields)
+    used = prompts_used(request, translator_for(registry.translation), registry)
     max_pixels = settings.max_image_pixels
     item = decode_foreground(foreground.read_bytes(), max_pixels=max_pixels, field="foreground")
     background = None
@@ -55,7 +58,9 @@ def job_from_files(
         )
     size_px = settings.default_size_px
     canvas = default_canvas(*item.image.size) if size_px is None else (size_px, size_px)
-    resolved = request.resolved(default_model=registry.default_model, default_canvas=canvas)
+    resolved = used.in_place(request).resolved(
+        default_model=registry.default_model, default_canvas=canvas
+    )
     return resolved.to_job(job_id="generate", foreground=item, reference=background)
 
 

@@ -12,8 +12,10 @@ from typing import cast
 from pydantic import ValidationError
 
 from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED, TASK_IMAGE_UNDECODABLE
+from api.instruments.context import about_task
 from api.media import decode_foreground, decode_reference
 from api.messages import Add, Cancel, Start, TaskEnded, ToChild
+from api.prompts_used import stored_prompts_used
 from api.protocol import GenerateBackgroundsRequest
 from engine.errors import BadImage
 from engine.job import GenerationJob
@@ -114,7 +116,8 @@ class Incoming:
             add = self._uploads.get()
             if add.uid not in self._undecoded:  # cancelled
                 continue
-            outcome = self._job(add)
+            with about_task(add.uid):
+                outcome = self._job(add)
             with self._lock:
                 if add.uid not in self._undecoded:
                     continue
@@ -129,7 +132,8 @@ class Incoming:
         """The task as the engine takes it, or why it cannot be run."""
         max_pixels = self._max_image_pixels
         try:
-            request = GenerateBackgroundsRequest.model_validate(add.params)
+            sent = GenerateBackgroundsRequest.model_validate(add.params)
+            request = stored_prompts_used(add.params).in_place(sent)
             foreground = decode_foreground(
                 add.foreground, max_pixels=max_pixels, field="foreground"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -31,6 +32,8 @@ class Intake:
     def __init__(self, settings: Settings) -> None:
         self._max_body_bytes = settings.max_body_bytes
         self._max_bytes = settings.max_bodies_in_flight_bytes
+        self._grace_s = settings.upload_grace_s
+        self._min_bytes_per_s = settings.min_upload_bytes_per_s
         self._bytes = 0  # of the uploads that are being received or worked on
         self._uploads = CapacityLimiter(max(2, num_cores()))
 
@@ -41,7 +44,8 @@ class Intake:
         What still arrives of a body that is refused is dropped as it comes.
 
         Raises:
-            HTTPException: 413 as soon as it is declared or turns out to be larger than the limit.
+            HTTPException: 413 as soon as it is declared or turns out to be larger than the limit;
+                408 once it came too slowly.
             QueueFull: together with the others in flight it would be too much.
             ClientDisconnect: it did not arrive whole.
         """
@@ -52,7 +56,7 @@ class Intake:
         body = bytearray()
         counted = 0
         try:
-            async for chunk in request.stream():
+            async for chunk in self._in_time(request.stream()):
                 body += chunk
                 if len(body) > self._max_body_bytes:
                     raise too_large
@@ -64,6 +68,21 @@ class Intake:
             yield body
         finally:
             self._bytes -= counted
+
+    async def _in_time(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """`chunks` while they keep up the rate: slow bodies would fill what may be in flight."""
+        slow = HTTPException(408, "The body comes too slowly", headers={"Connection": "close"})
+        deadline = asyncio.get_running_loop().time() + self._grace_s
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise slow from None
+            if chunk is None:
+                return
+            yield chunk
+            deadline += len(chunk) / self._min_bytes_per_s
 
     async def work(self, function: Callable[[bytearray], Result], body: bytearray) -> Result:
         """`function(body)` in a thread; an upload waits for its turn, a small body does not."""

@@ -10,11 +10,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from api.cli_options import UsageFault
 from api.protocol import SAMPLER_NAMES, ResizeModeName
-
-
-class UsageFault(Exception):
-    """Something the user can mend; told in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.counts import DeviceState, EngineCounts
+
 DENOISING = "denoising"
 FINISHING = "finishing"  # what is left of the task does not need the step loop
 
@@ -27,6 +29,7 @@ class Start:
         max_image_pixels: an input image that declares more is refused.
         device_cache_bytes: device memory for loaded checkpoints; None for a share of it.
         host_cache_bytes: host memory for copies of them; None for a share of it.
+        encoding_cache_bytes: memory for encodings of images and prompts; None for the engine's own.
         dtype: float32, float16 or bfloat16; None for what suits the device.
         kernels: eager or compiled.
         max_latent_area: latent cells of one UNet forward; None for what suits the device.
@@ -39,6 +42,7 @@ class Start:
     max_image_pixels: int
     device_cache_bytes: int | None = None
     host_cache_bytes: int | None = None
+    encoding_cache_bytes: int | None = None
     dtype: str | None = None
     kernels: Literal["eager", "compiled"] = "eager"
     max_latent_area: int | None = None
@@ -69,6 +73,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """The checkpoints the device holds now."""
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """`progress` is 0..1 over all images of the task; `stage` is `DENOISING` or `FINISHING`."""
 
@@ -91,12 +102,27 @@ class ImageBytes:
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded:
-    """No more messages about this task. `error_code` 0: every image was sent."""
+    """No more messages about this task. `error_code` 0: every image was sent.
+
+    `out_of_memory`: an image failed for want of the device's memory.
+    """
 
     uid: str
     error_code: int = 0
     error_text: str = ""
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """What the child's engine has counted since it was made, and how its device stands.
+
+    Sent about once a second while the counts change.
+    """
+
+    counts: EngineCounts
+    state: DeviceState
 
 
 ToChild = Start | Add | Cancel
-ToSupervisor = Ready | Progress | ImageBytes | TaskEnded
+ToSupervisor = Ready | Loaded | Progress | ImageBytes | TaskEnded | EngineReport

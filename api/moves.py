@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Update, and_, update
+from sqlalchemy import ColumnElement, Update, and_, update
 
 from api.errors import (
     TASK_CANCELED,
@@ -19,7 +18,7 @@ from api.schema import tasks as t
 from api.tasks import LEGAL_MOVES, Lease, TaskStatus
 
 # What a move sets besides the state.
-NO_OWNER: Mapping[str, Any] = {"owner": None, "lease_until": None}
+NO_OWNER: Mapping[str, Any] = {"owner": None, "lease_until": None, "run_deadline": None}
 SOLO_AGAIN: Mapping[str, Any] = {**NO_OWNER, "solo": True, "crashes": t.c.crashes + 1}
 WORKER_LOST: Mapping[str, Any] = {
     "crashes": t.c.crashes + 1,
@@ -39,13 +38,6 @@ def move_from(source: TaskStatus, target: TaskStatus) -> Update:
     if target not in LEGAL_MOVES[source]:
         raise IllegalMove(f"{source} -> {target}")
     return update(t).where(t.c.state == source).values(state=target)
-
-
-def takable(rows: Sequence[Row[Any, Any]], *, solo_allowed: bool) -> list[int]:
-    """Sequence numbers that may be claimed together: one solo task, or those before the first."""
-    if rows and rows[0].solo:
-        return [rows[0].seq] if solo_allowed else []
-    return [row.seq for row in itertools.takewhile(lambda row: not row.solo, rows)]
 
 
 def held(lease: Lease) -> ColumnElement[bool]:

@@ -94,13 +94,13 @@ def docs_page(document: Mapping[str, Any]) -> str:
     sections = "".join(_section(name, schemas[name]) for name in sorted(schemas, key=_order))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}'
-        f"</title><style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}"
+        f"</title><style>{STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}"
         f"</h1><p>{escape(info.get('description', ''))} The same for machines: "
         f'<a href="openapi.json">openapi.json</a>.<ul>{paths}</ul>{sections}</html>'
     )
 
 
-_STYLE = (
+STYLE = (
     "body{font:15px/1.5 system-ui;max-width:70em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse;width:100%}td,th{border:1px solid #ccc;padding:.3em .6em;"
     "text-align:left;vertical-align:top}h2{margin-top:2em}"

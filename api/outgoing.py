@@ -12,11 +12,14 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from api.errors import TASK_CANCELED, TASK_GENERATION_FAILED
+from api.instruments.context import about_task
 from api.media import encode_png
 from api.messages import (
     DENOISING,
     FINISHING,
+    EngineReport,
     ImageBytes,
+    Loaded,
     Progress,
     Ready,
     TaskEnded,
@@ -58,7 +61,7 @@ class _Task:
     next_report_at: float = 0.0
 
 
-_Item: TypeAlias = "Ready | _Begun | Sequence[Event] | TaskEnded"
+_Item: TypeAlias = "Ready | Loaded | _Begun | Sequence[Event] | TaskEnded | EngineReport"
 
 
 class Outgoing:
@@ -82,6 +85,7 @@ class Outgoing:
         self._failed = failed
         self._items: SimpleQueue[_Item] = SimpleQueue()
         self._tasks: dict[str, _Task] = {}  # the thread's own
+        self._loaded: tuple[str, ...] = ()
         self._canceled: set[str] = set()  # their images are no longer worth encoding
 
     def start(self) -> None:
@@ -91,6 +95,12 @@ class Outgoing:
     def ready(self, device: str) -> None:
         """The child holds its device."""
         self._items.put(Ready(device))
+
+    def loaded(self, models: tuple[str, ...]) -> None:
+        """The device holds these checkpoints; told where they have changed."""
+        if models != self._loaded:
+            self._loaded = models
+            self._items.put(Loaded(models))
 
     def begin(self, uid: str, num_images: int) -> None:
         """The engine took a task; its events may follow."""
@@ -110,6 +120,10 @@ class Outgoing:
         """A task ended without a word of the engine."""
         self._items.put(ended)
 
+    def count(self, report: EngineReport) -> None:
+        """The engine's numbers."""
+        self._items.put(report)
+
     def _run(self) -> None:
         try:
             while True:
@@ -119,7 +133,7 @@ class Outgoing:
 
     def _send_item(self, item: _Item) -> None:
         match item:
-            case Ready():
+            case Ready() | Loaded() | EngineReport():
                 self._send(item)
             case _Begun(uid, num_images):
                 self._tasks[uid] = _Task(num_images)
@@ -129,7 +143,8 @@ class Outgoing:
                 self._send(item)
             case _:
                 for event in item:
-                    self._send_event(event)
+                    with about_task(event.job_id):
+                        self._send_event(event)
 
     def _send_event(self, event: Event) -> None:
         uid = event.job_id
@@ -149,7 +164,10 @@ class Outgoing:
             case JobDone():
                 del self._tasks[uid]
                 text = _failures_text(uid, task)
-                self._send(TaskEnded(uid, TASK_GENERATION_FAILED if text else 0, text))
+                code = TASK_GENERATION_FAILED if text else 0
+                failures = task.failures.values()
+                out_of_memory = any(isinstance(each, GpuOutOfMemory) for each in failures)
+                self._send(TaskEnded(uid, code, text, out_of_memory))
 
     def _send_image(self, image: GeneratedImage) -> None:
         parameters = image.parameters if self._write_parameters else None

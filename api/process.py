@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import signal
 import sys
@@ -46,6 +47,14 @@ def die_with_parent(death_signal: signal.Signals, parent_pid: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent_pid:  # it died before the call above
         os.kill(os.getpid(), death_signal)
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module of an extra is there; the packages around it are imported to see that."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def num_cores() -> int:

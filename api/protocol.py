@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.wire_types import Bool, Float, Int, List, String, WireModel
+from api.wire_types import Bool, Float, Int, List, String, Url, WireModel
 from engine.job import SEED_MODULUS, AdapterWeight, GenerationJob, ResizeMode, Sampler
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 RANDOM_SEED = -1
 MAX_PROMPT_CHARS = 10_000
 PROMPT_SEPARATOR = ", "
-MAX_TASK_UIDS = 1_000
 
 SAMPLERS: Mapping[str, Sampler] = {
     "Euler": Sampler.EULER,
@@ -207,8 +206,8 @@ class GenerateBackgroundsRequest(WireModel):
     )
     TranslatePrompts: Bool = Field(
         True,
-        description="Translate prompts to English. Not available yet: accepted, without effect, "
-        "and the task's Note says so where it was asked for or a prompt is not English.",
+        description="Translate prompts of the documented languages to English; what is English, "
+        "brackets, weights and the models' own words stay. A task's detail shows the text used.",
     )
     BackgroundImage2Image: BackgroundImageParam | None = Field(
         None, description="Background reference; default none."
@@ -244,10 +243,18 @@ class GenerateBackgroundsRequest(WireModel):
         False, description="Use the checkpoint's own VAE instead of the one shared by default."
     )
     BatchSize: Int = Field(1, ge=1, le=16, description="Number of images, 1 to 16.")
+    WebhookUrl: Url | None = Field(
+        None, exclude=True, description="Is told when the task has ended (an addition)."
+    )
     ImageList: List[String] = Field(
         default_factory=list,
         exclude=True,
         description="Required: images as plain Base64 or data URLs; PNG, JPEG or WebP.",
+    )
+    IdempotencyKey: Annotated[String, Field(min_length=1, max_length=255)] | None = Field(
+        None,
+        exclude=True,
+        description="Again the same: the same TaskUID; an addition, off by default.",
     )
 
     @model_validator(mode="before")
@@ -356,37 +363,3 @@ class GenerateBackgroundsRequest(WireModel):
 
 def _adapter(sub_model: SubModelChoice) -> AdapterWeight:
     return AdapterWeight(sub_model.ModelCode, sub_model.InferenceParams.LoraWeight)
-
-
-Uid = Annotated[String, Field(max_length=100)]
-Uids = Annotated[List[Uid], Field(max_length=MAX_TASK_UIDS)]
-
-
-class ListTasksDetailsRequest(WireModel):
-    """State and results of tasks."""
-
-    TaskUIDList: Uids = Field(description="Up to 1000 task ids; answered in this order.")
-
-
-class ListGenerateTaskDetailRequest(WireModel):
-    """State and results of tasks, in the older form."""
-
-    TaskUIDs: Uids = Field(description="Up to 1000 task ids; answered in this order.")
-
-
-class GetGenerateTaskDetailRequest(WireModel):
-    """State and results of one task, in the older form."""
-
-    TaskUID: Uid = Field(description="The task's id.")
-
-
-class ListRunningTasksRequest(WireModel):
-    """Ids of the caller's queued and running tasks."""
-
-
-class ListModelsRequest(WireModel):
-    """Models a request may name."""
-
-
-class GetCreditBalanceRequest(WireModel):
-    """Credits of the caller."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from api.protocol import (
+from api.query_requests import (
     GetCreditBalanceRequest,
     GetGenerateTaskDetailRequest,
     ListGenerateTaskDetailRequest,
@@ -26,6 +27,7 @@ from api.responses import (
     TaskDetail,
 )
 from api.service import Service
+from api.tasks import TaskRecord, TaskStatus
 
 UNLIMITED = 2**31 - 1  # fits clients with 32-bit integers
 
@@ -34,7 +36,7 @@ def list_tasks_details(
     service: Service, tenant: str, request: ListTasksDetailsRequest
 ) -> ListTasksDetailsResponse:
     """State and results of the caller's tasks."""
-    return ListTasksDetailsResponse(TaskDetailList=_details(service, tenant, request.TaskUIDList))
+    return ListTasksDetailsResponse(TaskDetailList=details_of(service, tenant, request.TaskUIDList))
 
 
 def list_running_tasks(
@@ -48,7 +50,7 @@ def list_generate_task_detail(
     service: Service, tenant: str, request: ListGenerateTaskDetailRequest
 ) -> ListGenerateTaskDetailResponse:
     """As `list_tasks_details`, in the older form."""
-    details = _details(service, tenant, request.TaskUIDs)
+    details = details_of(service, tenant, request.TaskUIDs)
     return ListGenerateTaskDetailResponse(
         TaskDetailList=[LegacyTaskDetail.from_detail(detail) for detail in details]
     )
@@ -58,7 +60,7 @@ def get_generate_task_detail(
     service: Service, tenant: str, request: GetGenerateTaskDetailRequest
 ) -> GetGenerateTaskDetailResponse:
     """One task in the older form."""
-    (detail,) = _details(service, tenant, [request.TaskUID])
+    (detail,) = details_of(service, tenant, [request.TaskUID])
     return GetGenerateTaskDetailResponse.from_detail(detail)
 
 
@@ -83,19 +85,31 @@ def list_models(service: Service, _tenant: str, _request: ListModelsRequest) -> 
 
 
 def get_credit_balance(
-    _service: Service, _tenant: str, _request: GetCreditBalanceRequest
+    service: Service, tenant: str, _request: GetCreditBalanceRequest
 ) -> GetCreditBalanceResponse:
-    """An unlimited balance that does not end."""
+    """What the caller was granted and has used."""
+    account = service.store.account(tenant=tenant)
+    total, expires_at = account.total_points, account.expires_at
     return GetCreditBalanceResponse(
-        TotalCredits=UNLIMITED, UsedCredits=0, ExpireTimestamp=UNLIMITED
+        TotalCredits=UNLIMITED if total is None else total,
+        UsedCredits=account.used_points,
+        ReservedCredits=account.reserved_points,
+        ExpireTimestamp=UNLIMITED if expires_at is None else math.floor(expires_at),
     )
 
 
-def _details(service: Service, tenant: str, uids: Sequence[str]) -> list[TaskDetail]:
+def detail_of(service: Service, uid: str, record: TaskRecord | None) -> TaskDetail:
+    """The detail of a stored task; None is one that is unknown or somebody else's."""
+    if record is None:
+        return TaskDetail.unknown(uid)
+    return TaskDetail.from_record(
+        record,
+        img_list=service.urls.of_record(record),
+        queue_position=service.positions.of(uid) if record.status is TaskStatus.QUEUED else 0,
+    )
+
+
+def details_of(service: Service, tenant: str, uids: Sequence[str]) -> list[TaskDetail]:
+    """One detail for each id, in order."""
     records = service.store.get_many(uids, tenant=tenant)
-    return [
-        TaskDetail.unknown(uid)
-        if record is None
-        else TaskDetail.from_record(record, img_list=service.urls.of_record(record))
-        for uid, record in zip(uids, records, strict=True)
-    ]
+    return [detail_of(service, uid, record) for uid, record in zip(uids, records, strict=True)]

@@ -12,6 +12,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import TASK_UNKNOWN
+from api.progress import TaskStage, num_steps
+from api.prompts_used import stored_prompts_used
 from api.protocol import SAMPLER_NAMES
 from api.tasks import TaskRecord, TaskStatus
 from engine.registry import MainModel
@@ -67,6 +69,11 @@ class TaskDetail(BaseModel):
         description="Result URLs in order; valid for 24 hours by default, then none. A task that "
         "ended in Error lists the images that did succeed.",
     )
+    ExpireTimestamp: int = Field(
+        0,
+        description="Unix seconds after which ImgList is empty and its URLs give 404; 0 until the "
+        "task has ended; an addition.",
+    )
     Seed: int = Field(0, description="Seed of the first image; image i has Seed + i, wrapping.")
     SeedList: list[int] = Field(
         default_factory=list, description="Seed of each image of ImgList; an addition."
@@ -82,29 +89,59 @@ class TaskDetail(BaseModel):
     ErrorMessage: str = Field("", description="The same, spelled right; an addition.")
     Progress: float = Field(0.0, description="0 to 1; an addition.")
     Note: str = Field("", description="What had no effect, if anything; an addition.")
+    Stage: TaskStage = Field(
+        TaskStage.NONE,
+        description="Of a running task: preparing, denoising, finishing, or canceling once that "
+        "was asked; else empty; an addition.",
+    )
+    QueuePosition: int = Field(
+        0, description="1 for the next to run, up to a second old; 0 once it runs; an addition."
+    )
+    StepsDone: int = Field(0, description="Of StepsTotal, in proportion to Progress; an addition.")
+    StepsTotal: int = Field(0, description="Steps of all images together; an addition.")
+    PositivePromptsUsed: list[str] = Field(
+        default_factory=list,
+        description="What was painted from: PositivePrompts, translated; an addition.",
+    )
+    NegativePromptsUsed: list[str] = Field(
+        default_factory=list, description="Likewise of NegativePrompts; an addition."
+    )
 
     @classmethod
-    def from_record(cls, record: TaskRecord, *, img_list: Sequence[str]) -> Self:
+    def from_record(
+        cls, record: TaskRecord, *, img_list: Sequence[str], queue_position: int = 0
+    ) -> Self:
         """The detail of a stored task.
 
         Args:
             record: the task.
             img_list: URLs of `record.outputs`, or none once the images are gone.
+            queue_position: 1 for the next to run; 0 unless it waits.
         """
         status = _WIRE_STATUS[record.status]
+        progress = 1.0 if status is WireStatus.FINISHED else record.progress
+        steps = num_steps(record)
+        used = stored_prompts_used(record.params)
         return cls(
             TaskUID=record.uid,
             Action=record.action,
             Status=status,
             ImgList=list(img_list),
+            ExpireTimestamp=int(record.images_expire_at or 0),
             Seed=record.seed,
             SeedList=[output.seed for output in record.outputs] if img_list else [],
             ConsumeApiPoint=record.points if status is WireStatus.FINISHED else 0,
             ErrorCode=record.error_code,
             ErrorMassage=record.error_text,
             ErrorMessage=record.error_text,
-            Progress=1.0 if status is WireStatus.FINISHED else record.progress,
+            Progress=progress,
             Note=record.note,
+            Stage=TaskStage.of(record),
+            QueuePosition=queue_position,
+            StepsDone=round(progress * steps),
+            StepsTotal=steps,
+            PositivePromptsUsed=used.positive,
+            NegativePromptsUsed=used.negative,
         )
 
     @classmethod
@@ -275,6 +312,11 @@ class ListModelsResponse(Response):
 class GetCreditBalanceResponse(Response):
     """The caller's credits."""
 
-    TotalCredits: int = Field(description="Points granted; 2147483647 while unlimited.")
-    UsedCredits: int = Field(description="Points used; 0 while unlimited.")
-    ExpireTimestamp: int = Field(description="Unix seconds; 2147483647 while unlimited.")
+    TotalCredits: int = Field(description="Points ever granted; 2147483647 while unlimited.")
+    UsedCredits: int = Field(description="Points charged for tasks that are Finished.")
+    ReservedCredits: int = Field(
+        0, description="Points that queued and running tasks hold; an addition."
+    )
+    ExpireTimestamp: int = Field(
+        description="Unix seconds from which on no tasks are accepted; 2147483647 for never."
+    )

@@ -9,12 +9,24 @@ from __future__ import annotations
 import hmac
 import math
 import time
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlencode
 
+from api.blobs import BlobStore
 from api.settings import Settings
 from api.tasks import TaskRecord
 
+MAX_PRESIGNED_S = 7 * 24 * 3600  # a limit of S3's signatures
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+
+@runtime_checkable
+class SigningBlobs(Protocol):
+    """A blob store whose blobs can be read by signed URLs."""
+
+    def signed_urls(self, keys: list[str], *, expires_in_s: int) -> list[str]:
+        """One URL for each key, valid so many seconds from now."""
+        ...
 
 
 class ResultUrls:
@@ -59,6 +71,43 @@ class ResultUrls:
     def _signature(self, uid: str, image_index: str, expires: str) -> str:
         message = f"{uid}/{image_index}?expires={expires}"
         return hmac.digest(self._secret, message.encode(), "sha256").hex()
+
+
+class PresignedUrls(ResultUrls):
+    """Result URLs that lead to the object store itself.
+
+    They are new with every poll and end with the images, if the clocks of this machine and of the
+    store agree. Those of `ResultUrls` stay valid beside them.
+
+    Args:
+        secret: see `ResultUrls`.
+        base_url: likewise.
+        blobs: what signs.
+    """
+
+    def __init__(self, secret: bytes, base_url: str, blobs: SigningBlobs) -> None:
+        super().__init__(secret, base_url)
+        self._blobs = blobs
+
+    def of_record(self, record: TaskRecord) -> list[str]:
+        """See `ResultUrls.of_record`. Raises `BlobUnavailable` where there are no credentials."""
+        if record.images_expire_at is None or not record.outputs:
+            return []
+        left_s = math.floor(record.images_expire_at - time.time())
+        if left_s < 1:
+            return []
+        return self._blobs.signed_urls(
+            [output.blob_key for output in record.outputs],
+            expires_in_s=min(left_s, MAX_PRESIGNED_S),
+        )
+
+
+def result_urls(settings: Settings, secret: bytes, blobs: BlobStore) -> ResultUrls:
+    """What makes result URLs as the settings say."""
+    if settings.result_urls == "presigned":
+        assert isinstance(blobs, SigningBlobs), "checked with the settings"
+        return PresignedUrls(secret, base_url(settings), blobs)
+    return ResultUrls(secret, base_url(settings))
 
 
 def base_url(settings: Settings) -> str:

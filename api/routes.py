@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from api.actions import ACTIONS
-from api.blobs import BlobNotFound
+from api.blobs import BlobNotFound, BlobUnavailable
 from api.errors import (
     ApiError,
     MalformedRequest,
@@ -23,6 +23,7 @@ from api.errors import (
     UnknownAction,
     UnknownUser,
 )
+from api.instruments.context import current_call
 from api.protocol import Envelope
 from api.rawjson import JsonValue, parse_object, plain
 from api.responses import Response as WireResponse
@@ -61,28 +62,40 @@ def answer(service: Service, body: bytes | bytearray) -> Response:
     params: Mapping[str, JsonValue] = {}
     try:
         params = parse_object(body)
+        _note(params)
         return _json(perform(service, params), params)
     except ApiError as exc:
         return _refusal(exc, params)
     except StoreUnavailable:
         logger.exception("the task store is unavailable")
         return _refusal(QueueFull(), params)
+    except BlobUnavailable:
+        logger.exception("the blob store is unavailable")
+        return _refusal(QueueFull(), params)
     except MemoryError:
         logger.exception("not enough memory for a request")
         return _refusal(QueueFull(), params)
 
 
+def _note(params: Mapping[str, JsonValue]) -> None:
+    call = current_call()
+    action, request_uuid = params.get("Action"), params.get("request_uuid")
+    call.action = action if isinstance(action, str) else ""
+    call.request_uuid = request_uuid if isinstance(request_uuid, str) else ""
+
+
 def perform(service: Service, params: Mapping[str, JsonValue]) -> WireResponse:
     """Checks a request in the protocol's order and carries it out.
 
-    The order tells nothing about actions to the unsigned: 160, 170, 172, 171, 161, then 220 and
-    230.
+    The order tells nothing about actions to the unsigned: 160, 170, 172, 171, then 153, 161, 220
+    and 230.
 
     Raises:
         ApiError: the first thing that is wrong.
     """
     name = _text(params, "Action", MissingAction())
     tenant = authenticate(service, params)
+    service.rate_limit.take(tenant)
     if name not in ACTIONS:
         raise UnknownAction(name)
     action = ACTIONS[name]
@@ -115,9 +128,8 @@ def _text(params: Mapping[str, JsonValue], name: str, missing: ApiError) -> str:
 
 
 def _refusal(refusal: ApiError, params: Mapping[str, JsonValue]) -> JSONResponse:
-    headers = {}
-    if isinstance(refusal, QueueFull):
-        headers["Retry-After"] = str(refusal.retry_after_s)
+    after_s = refusal.retry_after_s
+    headers = {} if after_s is None else {"Retry-After": str(after_s)}
     error = WireResponse(RetCode=refusal.ret_code, Message=refusal.message)
     return _json(error, params, headers=headers)
 
@@ -129,6 +141,7 @@ def _json(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """`response` with the request's Action and request_uuid."""
+    current_call().ret_code = response.RetCode
     echoed = {name: params.get(name) for name in ("Action", "request_uuid")}
     texts = {name: value for name, value in echoed.items() if isinstance(value, str)}
     content = response.model_dump(mode="json", exclude_none=True)
@@ -143,6 +156,7 @@ def _json(
     responses={
         200: {"content": {"image/png": {}}, "description": "The image."},
         404: {"description": "No such image, or no longer."},
+        503: {"description": "The stores do not answer: try again later."},
     },
 )
 def result_image(
@@ -160,11 +174,7 @@ def result_image(
     output = _output(service, uid, int(image_index))
     if output is None:
         raise gone
-    headers = {
-        "ETag": f'"{output.sha256}"',
-        "Cache-Control": "private",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"ETag": f'"{output.sha256}"', "Cache-Control": "private"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     try:
@@ -175,25 +185,22 @@ def result_image(
 
 
 def _output(service: Service, uid: str, image_index: int) -> TaskOutput | None:
+    """The image, while its owner's key is in force."""
     record = service.store.get(uid)
-    outputs = () if record is None else record.outputs
-    return next((each for each in outputs if each.image_index == image_index), None)
+    if record is None or service.keys.private_key(record.tenant) is None:
+        return None
+    return next((each for each in record.outputs if each.image_index == image_index), None)
 
 
 @router.get("/healthz", tags=["probes"])
-def healthz() -> dict[str, Any]:
+@router.get("/livez", tags=["probes"])
+def livez() -> dict[str, Any]:
     """Whether the process answers."""
     return {"alive": True}
 
 
 @router.get("/readyz", tags=["probes"], responses={503: {"description": "Not ready."}})
 def readyz(service: TheService) -> JSONResponse:
-    """Whether tasks are accepted: the store answers and the disk has room."""
-    try:
-        queued: int | None = service.store.depth()
-    except StoreUnavailable:
-        queued = None
-    room = service.has_room()
-    ready = queued is not None and room
-    content = {"ready": ready, "store": queued is not None, "disk": room, "queued": queued}
-    return JSONResponse(content, status_code=200 if ready else 503)
+    """Whether new tasks are taken and run, and of each part whether it is fit."""
+    content = service.readiness.look()
+    return JSONResponse(content, status_code=200 if content["ready"] else 503)

@@ -13,9 +13,9 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, insert, sel
 
 from api.schema import task_outputs
 from api.schema import tasks as t
-from api.tasks import NewTask, TaskOutput, TaskRecord
+from api.tasks import IdempotencyKey, NewTask, TaskOutput, TaskRecord
 
-_RECORD_COLUMNS = [
+RECORD_COLUMNS = [
     t.c.state.label("status") if field.name == "status" else t.c[field.name]
     for field in fields(TaskRecord)
     if field.name != "outputs"
@@ -28,11 +28,22 @@ _OUTPUTS = (
 )
 
 
-def new_row(task: NewTask) -> dict[str, Any]:
+def new_row(task: NewTask, key: IdempotencyKey | None = None) -> dict[str, Any]:
     """What `task` itself says of its row in `tasks`; the store adds state, limits and times."""
     row = {field.name: getattr(task, field.name) for field in fields(task)}
     # JSON columns take no other mappings than dicts.
-    return {**row, "params": dict(task.params), "inputs": dict(task.inputs)}
+    row |= {"params": dict(task.params), "inputs": dict(task.inputs), "points_held": True}
+    if key is not None:
+        row |= {"idempotency_key": key.text, "request_digest": key.request_digest}
+    return row
+
+
+def uid_and_digest(connection: Connection, text: str, *, tenant: str) -> tuple[str, str] | None:
+    """Of the task that the tenant put under the idempotency key `text`."""
+    query = select(t.c.uid, t.c.request_digest)
+    query = query.where(t.c.tenant == tenant, t.c.idempotency_key == text)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row.uid, row.request_digest)
 
 
 def insert_outputs(connection: Connection, uid: str, outputs: Sequence[TaskOutput]) -> None:
@@ -44,7 +55,7 @@ def insert_outputs(connection: Connection, uid: str, outputs: Sequence[TaskOutpu
 
 def records_where(*conditions: ColumnElement[bool]) -> Select[Any]:
     """The query for `read_records` of the tasks that meet all `conditions`."""
-    return select(*_RECORD_COLUMNS).where(*conditions).order_by(t.c.seq)
+    return select(*RECORD_COLUMNS).where(*conditions).order_by(t.c.seq)
 
 
 def read_records(

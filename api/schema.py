@@ -1,4 +1,4 @@
-"""Tables of the task store."""
+"""Tables of the task store as the last revision in `api.migrations` leaves them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from sqlalchemy import (
 )
 
 from api.tasks import TaskStatus
-
-SCHEMA_VERSION = 1
 
 metadata = MetaData()
 
@@ -80,6 +78,12 @@ tasks = Table(
     Column("images_expire_at", Float),
     Column("images_purged", Boolean, nullable=False, server_default=false()),
     Column("record_expires_at", Float),
+    Column("est_cost", Float, nullable=False, server_default="0"),
+    Column("max_batch", Integer),  # how many tasks may share the device with it, itself included
+    Column("run_deadline", Float),  # of the start that is under way
+    Column("points_held", Boolean),  # on the account; null where none were ever reserved
+    Column("idempotency_key", Text),
+    Column("request_digest", Text),  # of a request that has an idempotency key
 )
 
 
@@ -95,6 +99,21 @@ _partial_index("tasks_unfinished", _c.tenant, _c.seq, where="finished_at IS NULL
 _partial_index("tasks_images", _c.images_expire_at, where="images_expire_at IS NOT NULL")
 _partial_index("tasks_records", _c.record_expires_at, where="record_expires_at IS NOT NULL")
 
+Index(
+    "tasks_unsettled",
+    _c.seq,
+    sqlite_where=text("points_held = 1 AND finished_at IS NOT NULL"),
+    postgresql_where=text("points_held AND finished_at IS NOT NULL"),
+)
+Index(
+    "tasks_idempotency",
+    _c.tenant,
+    _c.idempotency_key,
+    unique=True,
+    sqlite_where=text("idempotency_key IS NOT NULL"),
+    postgresql_where=text("idempotency_key IS NOT NULL"),
+)
+
 task_outputs = Table(
     "task_outputs",
     metadata,
@@ -109,6 +128,16 @@ task_outputs = Table(
     Column("seed", BigInteger, nullable=False),
 )
 
+webhooks = Table(  # still to be called
+    "webhooks",
+    metadata,
+    Column("task_uid", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_at", Float, nullable=False),
+    Index("webhooks_due", "due_at"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -116,6 +145,44 @@ api_keys = Table(
     Column("private_key", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+# Also of keys that stand in the settings alone, hence not columns of api_keys. A key without a row
+# has used nothing so far and may use all it likes.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("public_key", Text, primary_key=True),
+    Column("total_points", BigInteger),
+    Column("reserved_points", BigInteger, nullable=False, server_default="0"),
+    Column("used_points", BigInteger, nullable=False, server_default="0"),
+    Column("expires_at", Float),
+    Column("max_queued", Integer),
+)
+
+# Also of keys that stand in the settings alone. Who never put a task may have no row.
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("vtime", Float, nullable=False, server_default="0"),  # where its next task may start
+    Column("weight", Float, nullable=False, server_default="1"),
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
+    Column("max_running", Integer),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("loaded_models", JSON, nullable=False),
+    Column("num_running", Integer, nullable=False),
+    Column("draining", Boolean, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("last_beat_at", Float, nullable=False),
 )
 
 meta = Table(

@@ -16,10 +16,17 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.blobs import open_blobs
 from api.fleet import Fleet
+from api.http_protocol import TimedH11Protocol
+from api.instruments.api import ApiInstruments
+from api.instruments.endpoint import metrics_endpoint
+from api.key_cipher import key_cipher
 from api.keys import KeyRing
+from api.readiness import Readiness
 from api.result_urls import bound_url
 from api.settings import Settings
 from api.store import open_store
+from api.supervisor import run_supervisor
+from api.webhook_sender import sending_webhooks
 from engine.registry import load_registry
 
 logger = logging.getLogger(__name__)
@@ -51,10 +58,21 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         store = open_store(settings)
         stack.callback(store.close)
-        keys = KeyRing(store.database, settings.keys)
+        keys = KeyRing(store.database, settings.keys, key_cipher(settings))
+        if num_sealed := keys.seal_all():
+            logger.info("%d private keys are sealed with the current secret now", num_sealed)
         app = create_app(settings, store, open_blobs(settings), keys, registry)
+        instruments: ApiInstruments = app.state.instruments
+        stack.callback(instruments.close)
+        stack.enter_context(
+            metrics_endpoint(instruments.registry, settings.metrics_host, settings.metrics_port)
+        )
+        readiness: Readiness = app.state.service.readiness
+        readiness.runs_workers = bool(devices)
         stopping = stack.enter_context(stop_signals())
         http = stack.enter_context(http_server(app, listener))
+        stack.callback(app.state.service.watch.close)  # else its streams use up the grace
+        stack.enter_context(sending_webhooks(app.state.service))
         say(bound_url(settings))
         if keys.is_empty():
             tell_new_pair(keys, label="first start", say=say)
@@ -62,9 +80,32 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
             say(f"model {name!r} cannot be used: {trouble}")
         fleet = Fleet(settings, devices)
         stack.callback(fleet.stop)
+        stack.callback(readiness.drain)  # comes first
         while not stopping():
             if not http.is_alive():
                 raise RuntimeError("the HTTP server ended by itself; its log says why")
+            fleet.tend()
+            time.sleep(POLL_S)
+
+
+def work(settings: Settings, *, devices: Sequence[str]) -> None:
+    """Run supervisors alone, one a device, until SIGTERM or SIGINT. Call it in the main thread.
+
+    Raises:
+        RegistryError: models.yaml cannot be used.
+        OSError: the data folder cannot be used.
+        TaskStoreError: the task store cannot be used.
+    """
+    load_registry(settings.models)
+    if len(devices) == 1:  # in this process: a cluster manager sees it end, and restarts it
+        run_supervisor(settings, devices[0])
+        return
+    open_store(settings).close()  # what cannot be used is told here and not by every supervisor
+    with ExitStack() as stack:
+        stopping = stack.enter_context(stop_signals())
+        fleet = Fleet(settings, devices)
+        stack.callback(fleet.stop)
+        while not stopping():
             fleet.tend()
             time.sleep(POLL_S)
 
@@ -125,7 +166,7 @@ def http_server(app: FastAPI, listener: socket.socket) -> Iterator[threading.Thr
     config = uvicorn.Config(
         app,
         loop="asyncio",  # not whatever happens to be installed: every machine runs the same
-        http="h11",
+        http=TimedH11Protocol,
         log_config=None,
         access_log=False,  # the paths of result URLs are secrets
         server_header=False,

@@ -5,14 +5,22 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from api.back_pressure import BackPressure
 from api.blobs import BlobStore
+from api.event_urls import EventUrls
 from api.intake import Intake
 from api.keys import KeyRing
 from api.process import num_cores
+from api.queue_positions import QueuePositions
+from api.rate_limit import RateLimit
+from api.readiness import Readiness
 from api.result_urls import ResultUrls
 from api.settings import Settings
+from api.task_watch import TaskWatch
 from api.tasks import TaskStore
+from api.webhook_queue import WebhookQueue
 from engine.registry import Registry
+from engine.translate import Translator
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +37,16 @@ class Service:
     blobs: BlobStore
     keys: KeyRing
     registry: Registry
+    translator: Translator
     urls: ResultUrls
     intake: Intake
+    positions: QueuePositions
+    watch: TaskWatch
+    event_urls: EventUrls
+    webhooks: WebhookQueue
+    back_pressure: BackPressure
+    rate_limit: RateLimit
+    readiness: Readiness
     decoding: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(max(2, num_cores()))
     )
-
-    def has_room(self) -> bool:
-        """Whether free disk space is above the floor for new tasks."""
-        free_bytes = self.blobs.free_bytes()
-        return free_bytes is None or free_bytes >= self.settings.min_free_disk_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     URL,
@@ -12,37 +12,47 @@ from sqlalchemy import (
     Update,
     and_,
     case,
-    delete,
     exc,
     func,
     insert,
-    or_,
+    make_url,
     select,
-    true,
     tuple_,
     update,
 )
 
+from api.accounts import Ledger, settle
+from api.claims import Claims
 from api.database import Database, insert_if_absent, open_database
 from api.doorbell import Doorbell
-from api.errors import IllegalMove
+from api.errors import IllegalMove, TaskStoreError
+from api.fair_queue import FairQueue
+from api.keeping import purge, sweep
 from api.moves import (
     CANCELED,
-    EXPIRED,
     NO_OWNER,
     SOLO_AGAIN,
     WORKER_LOST,
     held,
     lease_lost,
     move_from,
-    takable,
 )
-from api.rows import RECORD, RECORDS_OF_TENANT, insert_outputs, new_row, read_records, records_where
-from api.schema import task_outputs
+from api.rows import (
+    RECORD,
+    RECORDS_OF_TENANT,
+    insert_outputs,
+    new_row,
+    read_records,
+    uid_and_digest,
+)
 from api.schema import tasks as t
 from api.settings import Settings
 from api.tasks import (
+    Account,
+    Backlog,
     BeatAnswer,
+    Claimant,
+    IdempotencyKey,
     Lease,
     News,
     NewTask,
@@ -50,11 +60,15 @@ from api.tasks import (
     TaskOutput,
     TaskRecord,
     TaskStatus,
+    WorkerRecord,
+    WorkerState,
 )
+from api.workers import Workers
+
+if TYPE_CHECKING:
+    from api.notify import Notifier
 
 _UIDS_PER_QUERY = 500  # databases bound the parameters of one statement
-
-_FINAL = t.c.state.in_([status for status in TaskStatus if status.is_final])
 
 
 class SqlTaskStore:
@@ -66,7 +80,10 @@ class SqlTaskStore:
         records_keep_s: the record of an ended task is kept so long.
         max_attempts: a task is started at most so often.
         queue_keep_s: a task that was not started within this time expires; None for never.
-        doorbell: tells the workers of this machine what is new; None for none.
+        run_limit_s: a start may take so long; None for ever.
+        max_running_per_key: of keys that have no limit of their own; None for no limit.
+        max_queued_per_key: likewise.
+        doorbell: tells the workers what is new; None for none.
 
     Every method raises `StoreUnavailable` where the database does not answer in time.
     """
@@ -79,7 +96,10 @@ class SqlTaskStore:
         records_keep_s: float = 7 * 24 * 3600.0,
         max_attempts: int = 3,
         queue_keep_s: float | None = None,
-        doorbell: Doorbell | None = None,
+        run_limit_s: float | None = None,
+        max_running_per_key: int | None = None,
+        max_queued_per_key: int | None = None,
+        doorbell: Doorbell | Notifier | None = None,
     ) -> None:
         self.database = open_database(database) if isinstance(database, str) else database
         self._images_keep_s = images_keep_s
@@ -87,6 +107,12 @@ class SqlTaskStore:
         self._max_attempts = max_attempts
         self._queue_keep_s = queue_keep_s
         self._doorbell = doorbell
+        self.fair_queue = FairQueue(self.database)
+        self._ledger = Ledger(self.database, max_queued_per_key=max_queued_per_key)
+        self._workers = Workers(self.database)
+        self._claims = Claims(
+            self.database, max_running_per_key=max_running_per_key, run_limit_s=run_limit_s
+        )
 
     def close(self) -> None:
         """Close the database."""
@@ -97,11 +123,11 @@ class SqlTaskStore:
         with self.database.write() as connection:
             return bytes.fromhex(insert_if_absent(connection, "secret", secrets.token_hex(32)))
 
-    def put(self, task: NewTask) -> None:
-        """See `TaskStore.put`. Raises `IllegalMove` where the uid is taken."""
+    def put(self, task: NewTask, *, idempotency_key: IdempotencyKey | None = None) -> None:
+        """See `TaskStore.put`."""
         now = self.database.now
         row = insert(t).values(
-            **new_row(task),
+            **new_row(task, idempotency_key),
             state=TaskStatus.QUEUED,
             max_attempts=self._max_attempts,
             queue_deadline=None if self._queue_keep_s is None else now + self._queue_keep_s,
@@ -109,17 +135,29 @@ class SqlTaskStore:
         )
         try:
             with self.database.write() as connection:
-                connection.execute(row)
+                place = self.fair_queue.enter(connection, task.tenant, task.est_cost)
+                connection.execute(row.values(**place))
+                self._ledger.enter(connection, task)
         except exc.IntegrityError as cause:
             raise IllegalMove(f"task {task.uid} is stored already") from cause
         self._ring(News.QUEUED)
 
+    def require_place(self, *, tenant: str) -> None:
+        """See `TaskStore.require_place`."""
+        self._ledger.require_place(tenant)
+
+    def find_idempotent(self, text: str, *, tenant: str) -> tuple[str, str] | None:
+        """See `TaskStore.find_idempotent`."""
+        with self.database.read() as connection:
+            return uid_and_digest(connection, text, tenant=tenant)
+
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
         """See `TaskStore.get_many`."""
         found: dict[str, TaskRecord] = {}
+        known = [uid for uid in uids if "\0" not in uid]  # PostgreSQL has no such text
         with self.database.read() as connection:
-            for start in range(0, len(uids), _UIDS_PER_QUERY):
-                some = uids[start : start + _UIDS_PER_QUERY]
+            for start in range(0, len(known), _UIDS_PER_QUERY):
+                some = known[start : start + _UIDS_PER_QUERY]
                 found |= read_records(
                     connection, RECORDS_OF_TENANT, {"uids": some, "tenant": tenant}
                 )
@@ -138,51 +176,23 @@ class SqlTaskStore:
         with self.database.read() as connection:
             return list(connection.scalars(query))
 
+    def account(self, *, tenant: str) -> Account:
+        """See `TaskStore.account`."""
+        return self._ledger.account(tenant)
+
     def depth(self) -> int:
         """See `TaskStore.depth`."""
         query = select(func.count()).where(t.c.state == TaskStatus.QUEUED)
         with self.database.read() as connection:
             return connection.execute(query).scalar_one()
 
-    def claim(
-        self, *, owner: str, limit: int, lease_s: float, solo_allowed: bool
-    ) -> list[TaskRecord]:
-        """See `TaskStore.claim`.
+    def backlog(self) -> Backlog:
+        """See `TaskStore.backlog`."""
+        return self._workers.backlog()
 
-        The order is kept: while a solo task is the oldest, nothing younger is taken, so that
-        busy workers drain and one of them becomes free for it.
-        """
-        now = self.database.now
-        head = (
-            select(t.c.seq, t.c.solo)
-            .where(
-                t.c.state == TaskStatus.QUEUED,
-                or_(t.c.not_before.is_(None), t.c.not_before <= now),
-            )
-            .order_by(t.c.priority.desc(), t.c.vtime, t.c.seq)
-            .limit(limit)
-        )
-        with self.database.read() as connection:  # an idle worker takes no write lock
-            if not takable(connection.execute(head).all(), solo_allowed=solo_allowed):
-                return []
-        with self.database.write() as connection:
-            rows = connection.execute(head.with_for_update(skip_locked=True)).all()
-            taken = takable(rows, solo_allowed=solo_allowed)
-            connection.execute(
-                move_from(TaskStatus.QUEUED, TaskStatus.RUNNING)
-                .where(t.c.seq.in_(taken))
-                .values(
-                    attempts=t.c.attempts + 1,
-                    token=t.c.token + 1,
-                    owner=owner,
-                    lease_until=now + lease_s,
-                    started_at=func.coalesce(t.c.started_at, now),
-                    not_before=None,
-                    progress=0.0,
-                    stage="",
-                )
-            )
-            return list(read_records(connection, records_where(t.c.seq.in_(taken))).values())
+    def claim(self, claimant: Claimant, *, limit: int, lease_s: float) -> list[TaskRecord]:
+        """See `TaskStore.claim`."""
+        return self._claims.claim(claimant, limit=limit, lease_s=lease_s)
 
     def beat(
         self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
@@ -191,13 +201,14 @@ class SqlTaskStore:
         if not leases:
             return BeatAnswer(lost=frozenset(), cancel_requested=frozenset())
         held = [(lease.uid, lease.owner, lease.token) for lease in leases]
+        until, last = self.database.now + lease_s, t.c.run_deadline + lease_s
         renewal = (
             update(t)
             .where(
                 t.c.state == TaskStatus.RUNNING,
                 tuple_(t.c.uid, t.c.owner, t.c.token).in_(held),
             )
-            .values(lease_until=self.database.now + lease_s)
+            .values(lease_until=case((last < until, last), else_=until))
             .returning(t.c.uid, t.c.cancel_requested)
         )
         if progress:
@@ -226,6 +237,7 @@ class SqlTaskStore:
             if sorted(output.image_index for output in outputs) != list(range(num_images)):
                 raise IllegalMove(f"task {lease.uid} has not all of its {num_images} images")
             insert_outputs(connection, lease.uid, outputs)
+            settle(connection, t.c.uid == lease.uid)
 
     def fail(
         self,
@@ -242,7 +254,9 @@ class SqlTaskStore:
             self._end(connection, lease, move.values(**error))
             insert_outputs(connection, lease.uid, outputs)
 
-    def release(self, lease: Lease, *, crashed: bool, delay_s: float = 0.0) -> TaskStatus:
+    def release(
+        self, lease: Lease, *, crashed: bool, delay_s: float = 0.0, max_batch: int | None = None
+    ) -> TaskStatus:
         """See `TaskStore.release`.
 
         Only a crash uses a start up. A task given back in good order (its worker is being stopped,
@@ -267,8 +281,12 @@ class SqlTaskStore:
                 move = move.values(not_before=self.database.now + delay_s)
                 again = SOLO_AGAIN if crashed else {**NO_OWNER, "attempts": t.c.attempts - 1}
                 move = move.values(**again)
+                if max_batch is not None:
+                    move = move.values(max_batch=max_batch)
                 status = TaskStatus.QUEUED
             connection.execute(move.where(held(lease)))
+            if status.is_final:
+                settle(connection, t.c.uid == lease.uid)
             return status
 
     def end_canceled(self, lease: Lease) -> None:
@@ -286,6 +304,7 @@ class SqlTaskStore:
             if status is TaskStatus.QUEUED:
                 move = move_from(TaskStatus.QUEUED, TaskStatus.CANCELED)
                 connection.execute(move.where(mine).values(**CANCELED, **self._ended()))
+                settle(connection, mine)
                 return TaskStatus.CANCELED
             if status is TaskStatus.RUNNING:
                 connection.execute(update(t).where(mine).values(cancel_requested=True))
@@ -293,71 +312,29 @@ class SqlTaskStore:
             self._ring(News.CANCEL)
         return status
 
+    def check_in(self, worker: WorkerState) -> None:
+        """See `TaskStore.check_in`."""
+        self._workers.check_in(worker)
+
+    def check_out(self, owner: str) -> None:
+        """See `TaskStore.check_out`."""
+        self._workers.check_out(owner)
+
+    def workers(self) -> list[WorkerRecord]:
+        """See `TaskStore.workers`."""
+        return self._workers.all()
+
     def listen(self, heard: Callable[[frozenset[News]], None]) -> Callable[[], None]:
         """See `TaskStore.listen`."""
         return (lambda: None) if self._doorbell is None else self._doorbell.listen(heard)
 
     def sweep(self) -> list[str]:
         """See `TaskStore.sweep`."""
-        now = self.database.now
-        over = t.c.lease_until <= now
-        late = t.c.queue_deadline <= now
-        canceled = t.c.cancel_requested
-        used_up = t.c.attempts >= t.c.max_attempts
-        queued, running = TaskStatus.QUEUED, TaskStatus.RUNNING
-        ended = self._ended()
-        moves = [
-            move_from(running, TaskStatus.CANCELED)
-            .where(over, canceled)
-            .values(**CANCELED, **ended),
-            move_from(running, TaskStatus.FAILED)
-            .where(over, ~canceled, used_up)
-            .values(**WORKER_LOST, **ended),
-            move_from(running, queued).where(over, ~canceled, ~used_up).values(**SOLO_AGAIN),
-            move_from(queued, TaskStatus.EXPIRED).where(late).values(**EXPIRED, **ended),
-        ]
-        looks = [  # each is a look into an index of its own
-            select(t.c.seq).where(t.c.state == running, over).limit(1),
-            select(t.c.seq).where(t.c.state == queued, late).limit(1),
-        ]
-        with self.database.read() as connection:  # mostly there is nothing to do
-            if all(connection.execute(look).first() is None for look in looks):
-                return []
-        with self.database.write() as connection:
-            return [
-                uid for move in moves for uid in connection.scalars(move.returning(t.c.uid)).all()
-            ]
+        return sweep(self.database, ended=self._ended())
 
     def purge(self, *, limit: int = 500) -> list[PurgedTask]:
-        """See `TaskStore.purge`.
-
-        Of an ended task first the images go, its row staying to tell what became of it, and later
-        the row. At most `limit` tasks of either kind are touched: call again while as many return.
-        """
-        now = self.database.now
-        expired = (
-            select(t.c.seq, t.c.uid, t.c.inputs)
-            .where(_FINAL, t.c.images_expire_at <= now, ~t.c.images_purged)
-            .limit(limit)
-        )
-        forgotten = select(t.c.seq).where(_FINAL, t.c.images_purged, t.c.record_expires_at <= now)
-        with self.database.write() as connection:
-            rows = connection.execute(expired.with_for_update(skip_locked=True)).all()
-            blob_keys = {row.uid: list(row.inputs.values()) for row in rows}
-            outputs = (
-                delete(task_outputs)
-                .where(task_outputs.c.task_uid.in_(blob_keys))
-                .returning(task_outputs.c.task_uid, task_outputs.c.blob_key)
-            )
-            for row in connection.execute(outputs):
-                blob_keys[row.task_uid].append(row.blob_key)
-            connection.execute(
-                update(t)
-                .where(t.c.seq.in_([row.seq for row in rows]))
-                .values(images_purged=true(), inputs={})
-            )
-            connection.execute(delete(t).where(t.c.seq.in_(forgotten.limit(limit))))
-        return [PurgedTask(uid, tuple(keys)) for uid, keys in blob_keys.items()]
+        """See `TaskStore.purge`."""
+        return purge(self.database, limit=limit)
 
     def _ring(self, news: News) -> None:
         if self._doorbell is not None:
@@ -377,16 +354,46 @@ class SqlTaskStore:
         move = move.where(held(lease)).values(**self._ended())
         if connection.execute(move.returning(t.c.seq)).first() is None:
             raise lease_lost(lease)
+        settle(connection, t.c.uid == lease.uid)
 
 
 def open_store(settings: Settings) -> SqlTaskStore:
-    """The task store that the settings name: a SQLite file in the data folder."""
-    file = settings.data_dir / "backdrop.sqlite3"
+    """The task store that the settings name; by default a SQLite file in the data folder.
+
+    Raises:
+        TaskStoreError: it cannot be used; a URL that cannot is named without its password.
+    """
+    database = _open_named(settings)
     return SqlTaskStore(
-        open_database(URL.create("sqlite", database=str(file))),
+        database,
         images_keep_s=settings.images_keep_s,
         records_keep_s=settings.records_keep_s,
         max_attempts=settings.max_attempts,
         queue_keep_s=settings.queue_keep_s,
-        doorbell=Doorbell(settings.data_dir / "doorbell"),
+        run_limit_s=settings.run_limit_s,
+        max_running_per_key=settings.max_running_per_key,
+        max_queued_per_key=settings.max_queued_per_key,
+        doorbell=_doorbell_of(database, settings),
     )
+
+
+def _open_named(settings: Settings) -> Database:
+    if settings.database_url is None:
+        file = settings.data_dir / "backdrop.sqlite3"
+        return open_database(URL.create("sqlite", database=str(file)))
+    try:
+        url = make_url(settings.database_url.get_secret_value())
+    except Exception:  # which may show the URL, password and all
+        raise TaskStoreError("database_url: not a URL of a database") from None
+    try:
+        return open_database(url)
+    except ValueError as cause:
+        raise TaskStoreError(f"database_url: {cause}") from cause
+
+
+def _doorbell_of(database: Database, settings: Settings) -> Doorbell | Notifier:
+    if not database.is_postgresql:
+        return Doorbell(settings.data_dir / "doorbell")
+    from api.notify import Notifier  # psycopg is an extra
+
+    return Notifier(database)

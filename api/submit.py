@@ -5,22 +5,27 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from api.blobs import BlobStore, DiskFull, input_key
+from api.blobs import input_key
 from api.credits import points_of
 from api.errors import (
+    IllegalMove,
     MalformedRequest,
     MissingParameter,
     ModelNotFound,
-    QueueFull,
     ServiceUnavailable,
 )
+from api.idempotency import NOTE as IDEMPOTENCY_NOTE
+from api.idempotency import earlier_task, idempotency_key
+from api.instruments.context import current_call
 from api.media import DecodedImage, decode_foreground, decode_reference, image_bytes
+from api.prompts_used import PromptsUsed, prompts_used
 from api.protocol import GenerateBackgroundsRequest
 from api.service import Service
+from api.spool import store_task
 from api.tasks import NewTask
 from api.wire_fields import WIRE_FIELDS
 from engine.errors import BadImage, EngineFault, JobError, UnknownLora, UnknownModel
@@ -32,8 +37,6 @@ from engine.sub_models import SubModel
 logger = logging.getLogger(__name__)
 
 ACTION = "GenerateBackgrounds"
-DISK_FULL = "The disk is full, try again later"
-TRANSLATION_NOTE = "TranslatePrompts is not available yet: the prompts were used as they are."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +58,47 @@ def submit(service: Service, tenant: str, request: GenerateBackgroundsRequest) -
         MissingParameter: no images were sent.
         MalformedRequest: an image, or the job as a whole, cannot be used.
         ModelNotFound: the main model or a sub-model is not registered.
-        QueueFull: the queue or the disk is full; told before any image is decoded.
+        QueueFull: see `api.back_pressure`, told before any image is decoded; or the images cannot
+            be stored for now.
+        TooFewCredits: the tenant's account does not cover it.
         ServiceUnavailable: the model is registered, but cannot be used.
     """
-    _require_room(service)
+    key = idempotency_key(service, request)
+    if (earlier := earlier_task(service, tenant, key)) is not None:
+        return earlier
+    service.back_pressure.require_room(tenant)
     uid = new_uid()
+    used = prompts_used(request, service.translator, service.registry)
     with service.decoding:
-        files, resolved, plan = _accept(service, request, uid)
+        files, resolved, plan = _accept(service, request, used, uid)
     task = NewTask(
         uid=uid,
         tenant=tenant,
         action=ACTION,
-        params=resolved.pinned(plan).stored(),
+        params=resolved.pinned(plan).stored() | used.stored(),
         inputs={role: input_key(uid, role) for role in files},
         model_key=plan.model_key,
         compat_key=plan.compat_key,
         seed=plan.seeds[0],
         num_images=len(plan.seeds),
         points=_points(plan, base=service.settings.points_per_megapixel_step),
-        note=_note(resolved, plan),
+        note=_note(resolved, used, plan, idempotent=key is not None),
+        est_cost=_cost(plan),
     )
-    with _spooled(service.blobs, {task.inputs[role]: data for role, data in files.items()}):
-        service.store.put(task)
+    try:
+        store_task(service.store, service.blobs, task, files, idempotency_key=key)
+    except IllegalMove:  # its twin was quicker
+        if (earlier := earlier_task(service, tenant, key)) is None:
+            raise
+        return earlier
+    service.back_pressure.added(task)
+    current_call().task_uid = uid
+    logger.info("task %s: accepted", uid)
     return uid
 
 
 def _accept(
-    service: Service, request: GenerateBackgroundsRequest, uid: str
+    service: Service, request: GenerateBackgroundsRequest, used: PromptsUsed, uid: str
 ) -> tuple[dict[str, bytes], GenerateBackgroundsRequest, GenerationPlan]:
     """Decodes and plans: the files to keep, the resolved request, the plan."""
     inputs = _decode_images(request, max_pixels=service.settings.max_image_pixels)
@@ -89,7 +106,7 @@ def _accept(
         default_model=service.registry.default_model,
         default_canvas=_canvas_of(inputs.foreground, service.settings.default_size_px),
     )
-    plan = _plan(resolved, inputs, uid=uid, registry=service.registry)
+    plan = _plan(used.in_place(resolved), inputs, uid=uid, registry=service.registry)
     return inputs.files, resolved, plan
 
 
@@ -160,13 +177,6 @@ def _plan(
         raise ServiceUnavailable from exc
 
 
-def _require_room(service: Service) -> None:
-    if service.store.depth() >= service.settings.max_queued_tasks:
-        raise QueueFull("The queue is full, try again later")
-    if not service.has_room():
-        raise QueueFull(DISK_FULL)
-
-
 def _points(plan: GenerationPlan, *, base: float) -> int:
     return points_of(
         width_px=plan.width_px,
@@ -178,14 +188,23 @@ def _points(plan: GenerationPlan, *, base: float) -> int:
     )
 
 
-def _note(request: GenerateBackgroundsRequest, plan: GenerationPlan) -> str:
-    """What was asked and has no effect so far, for the caller."""
-    prompts = "".join((*request.PositivePrompts, *request.NegativePrompts))
-    notes = []
-    asked = "TranslatePrompts" in request.model_fields_set and prompts != ""
-    foreign = any(c.isalpha() and not c.isascii() for c in prompts)
-    if request.TranslatePrompts and (asked or foreign):
-        notes.append(TRANSLATION_NOTE)
+def _cost(plan: GenerationPlan) -> float:
+    """Megapixel steps; those that read a reference denoise it as well."""
+    megapixels = plan.width_px * plan.height_px * len(plan.seeds) / 1e6
+    return megapixels * plan.num_inference_steps * (2.0 if plan.use_deep_fusion else 1.0)
+
+
+def _note(
+    request: GenerateBackgroundsRequest,
+    used: PromptsUsed,
+    plan: GenerationPlan,
+    *,
+    idempotent: bool,
+) -> str:
+    """What was asked and has no effect, for the caller."""
+    notes = [used.note] if used.note else []
+    if request.IdempotencyKey is not None and not idempotent:
+        notes.append(IDEMPOTENCY_NOTE)
     notes += [
         _unused_note(embedding) for embedding in plan.embeddings if not _is_used(embedding, plan)
     ]
@@ -204,18 +223,3 @@ def _is_used(embedding: SubModel, plan: GenerationPlan) -> bool:
 def _unused_note(embedding: SubModel) -> str:
     words = " or ".join(repr(word) for word in embedding.prompt_words)
     return f"{embedding.name} had no effect: no prompt holds {words}."
-
-
-@contextmanager
-def _spooled(blobs: BlobStore, files: Mapping[str, bytes]) -> Iterator[None]:
-    """Keeps `files` in the blob store if the body succeeds, and nothing of them if it fails."""
-    try:
-        for key, data in files.items():
-            blobs.put(key, data)
-        yield
-    except DiskFull as exc:
-        blobs.delete(files)
-        raise QueueFull(DISK_FULL) from exc
-    except BaseException:
-        blobs.delete(files)
-        raise

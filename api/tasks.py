@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -52,6 +53,7 @@ class NewTask:
         num_images: how many images it will give.
         points: ConsumeApiPoint.
         note: for the caller, "" for none.
+        est_cost: what it takes of a device, in any unit that all tasks share; 0 or more.
     """
 
     uid: str
@@ -65,6 +67,20 @@ class NewTask:
     num_images: int
     points: int
     note: str = ""
+    est_cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a caller tells equal requests by.
+
+    Attributes:
+        text: unique with the tenant.
+        request_digest: of the request it stands for.
+    """
+
+    text: str
+    request_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +126,50 @@ class TaskRecord:
     started_at: float | None
     finished_at: float | None
     images_expire_at: float | None
+    est_cost: float = 0.0
+    max_batch: int | None = None  # how many tasks may share the device with it, itself included
     outputs: tuple[TaskOutput, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a key may use and has used; a key that nothing is stored of may use all it likes.
+
+    Attributes:
+        total_points: ever granted; None for unlimited.
+        reserved_points: of tasks that have not ended.
+        used_points: of tasks that ended as Finished.
+        expires_at: from this Unix time on the key gets no new tasks; None for never.
+        max_queued: so many of its tasks may wait at once; None for the service's own limit.
+    """
+
+    total_points: int | None = None
+    reserved_points: int = 0
+    used_points: int = 0
+    expires_at: float | None = None
+    max_queued: int | None = None
+
+    @property
+    def left_points(self) -> int | None:
+        """What new tasks may cost; None for unlimited."""
+        if self.total_points is None:
+            return None
+        return self.total_points - self.used_points - self.reserved_points
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits, and for whom.
+
+    Attributes:
+        num_queued: tasks that wait.
+        est_cost: of them all.
+        num_devices: workers that take tasks.
+    """
+
+    num_queued: int
+    est_cost: float
+    num_devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +179,53 @@ class Lease:
     uid: str
     owner: str
     token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A worker that has room for tasks.
+
+    Attributes:
+        owner: its name, new for every start.
+        num_running: tasks that share its device now.
+        max_images: the tasks of one claim have no more images together, unless it is one task.
+        loaded: checkpoints its device holds; their tasks are preferred.
+    """
+
+    owner: str
+    num_running: int = 0
+    max_images: float = math.inf
+    loaded: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What a worker says of itself.
+
+    Attributes:
+        owner: its name, new for every start.
+        host: name of its machine.
+        device: "cpu", "cuda:0", ...
+        loaded_models: checkpoints its device holds.
+        num_running: tasks in its hands.
+        draining: it takes no more tasks.
+    """
+
+    owner: str
+    host: str
+    device: str
+    loaded_models: tuple[str, ...]
+    num_running: int
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """A worker as it was last heard of; times are Unix seconds by the store's clock."""
+
+    state: WorkerState
+    started_at: float
+    last_beat_at: float
 
 
 class News(StrEnum):
@@ -152,8 +258,22 @@ class TaskStore(Protocol):
     call it off the event loop.
     """
 
-    def put(self, task: NewTask) -> None:
-        """Store `task` as queued. When this returns, the task survives a power cut."""
+    def put(self, task: NewTask, *, idempotency_key: IdempotencyKey | None = None) -> None:
+        """Store `task` as queued and reserve its points. When this returns, it survives a power cut.
+
+        Raises:
+            IllegalMove: the uid, or the key together with the tenant, is taken.
+            QueueFull: its tenant has as many tasks waiting as it may.
+            TooFewCredits: its tenant has not enough points.
+        """
+        ...
+
+    def require_place(self, *, tenant: str) -> None:
+        """Raise `QueueFull` where `put` would, so far as it can be told before."""
+        ...
+
+    def find_idempotent(self, text: str, *, tenant: str) -> tuple[str, str] | None:
+        """Uid and request digest of what the tenant put under the key `text`."""
         ...
 
     def get_many(self, uids: Sequence[str], *, tenant: str) -> list[TaskRecord | None]:
@@ -168,23 +288,34 @@ class TaskStore(Protocol):
         """Uids of the tenant's queued and running tasks, oldest first."""
         ...
 
+    def account(self, *, tenant: str) -> Account:
+        """What the tenant may use and has used."""
+        ...
+
     def depth(self) -> int:
         """Number of queued tasks."""
         ...
 
-    def claim(
-        self, *, owner: str, limit: int, lease_s: float, solo_allowed: bool
-    ) -> list[TaskRecord]:
-        """Take up to `limit` queued tasks, oldest first; each start is counted before it runs.
+    def backlog(self) -> Backlog:
+        """What waits, and for whom; takes as long as the queue is."""
+        ...
 
-        A task marked solo is taken only where `solo_allowed`, and then alone.
+    def claim(self, claimant: Claimant, *, limit: int, lease_s: float) -> list[TaskRecord]:
+        """Take up to `limit` queued tasks of one compat_key; each start is counted before it runs.
+
+        Which: see `api.claims`. Where several workers are at work none takes more than its share
+        of what waits. A task marked solo is taken only by an idle worker, and then alone; one with
+        a `max_batch` only where no more tasks share the device.
         """
         ...
 
     def beat(
         self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
     ) -> BeatAnswer:
-        """Renew the leases and store progress (uid -> (0..1, stage))."""
+        """Renew the leases and store progress (uid -> (0..1, stage)).
+
+        No lease outlives its task's run deadline by more than `lease_s`.
+        """
         ...
 
     def finish(self, lease: Lease, outputs: Sequence[TaskOutput]) -> None:
@@ -202,11 +333,14 @@ class TaskStore(Protocol):
         """Running -> failed; `outputs` are the images that did succeed. Raises `LeaseLost`."""
         ...
 
-    def release(self, lease: Lease, *, crashed: bool, delay_s: float = 0.0) -> TaskStatus:
+    def release(
+        self, lease: Lease, *, crashed: bool, delay_s: float = 0.0, max_batch: int | None = None
+    ) -> TaskStatus:
         """Give a running task back.
 
         running -> queued (solo when `crashed`), or failed when its starts are used up, or
-        canceled when that was asked. Returns the new status. Raises `LeaseLost`.
+        canceled when that was asked. With a `max_batch` no more tasks will share a device with it.
+        Returns the new status. Raises `LeaseLost`.
         """
         ...
 
@@ -216,6 +350,18 @@ class TaskStore(Protocol):
 
     def cancel(self, uid: str, *, tenant: str) -> TaskStatus | None:
         """Queued: canceled at once. Running: asks the owner to stop. None when unknown."""
+        ...
+
+    def check_in(self, worker: WorkerState) -> None:
+        """A worker says that it is there, and how it does."""
+        ...
+
+    def check_out(self, owner: str) -> None:
+        """A worker ends."""
+        ...
+
+    def workers(self) -> list[WorkerRecord]:
+        """All that were heard of within the last minute, the longest at work first."""
         ...
 
     def listen(self, heard: Callable[[frozenset[News]], None]) -> Callable[[], None]:

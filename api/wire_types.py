@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     FailFast,
+    Field,
     Strict,
     ValidationError,
     model_validator,
@@ -31,6 +32,7 @@ String = Annotated[str, Strict(), AfterValidator(_without_nul)]
 Bool = Annotated[bool, Strict()]
 Int = Annotated[int, Strict()]  # `rawjson` reads 10.0 as one
 Float = Annotated[float, Strict()]  # takes integers, no strings
+Url = Annotated[String, Field(max_length=2_000)]
 List = Annotated[list[Item], FailFast()]
 
 

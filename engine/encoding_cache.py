@@ -6,12 +6,15 @@ import dataclasses
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from PIL import Image
 
+from engine.counts import CacheCounts, CacheName
+
 T = TypeVar("T")
+Kind = Literal["encodings", "prompts"]  # of images, by a VAE; of texts
 
 # A thousand prompts of SD 1.5 in float16, or as many encodings of 512x512 pixels.
 DEFAULT_MAX_BYTES = 256 * 2**20
@@ -24,8 +27,7 @@ class EncodingCache:
     one bit by bit. Belongs to the preparation thread.
 
     Attributes:
-        hits: how often an encoding was there already.
-        misses: how often it had to be made.
+        counts: how often an encoding was there already and how often it had to be made, by kind.
         num_bytes: memory of what is kept.
 
     Args:
@@ -33,20 +35,32 @@ class EncodingCache:
     """
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        self.hits = 0
-        self.misses = 0
+        self.counts: dict[CacheName, CacheCounts] = {
+            "encodings": CacheCounts(),
+            "prompts": CacheCounts(),
+        }
         self.num_bytes = 0
         self._max_bytes = max_bytes
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    @property
+    def hits(self) -> int:
+        """Of all kinds."""
+        return sum(each.hits for each in self.counts.values())
+
+    @property
+    def misses(self) -> int:
+        """Of all kinds."""
+        return sum(each.misses for each in self.counts.values())
+
+    def get(self, key: Hashable, make: Callable[[], T], *, kind: Kind = "encodings") -> T:
         """What is kept under `key`, made by `make` where nothing is."""
         if key in self._kept:
-            self.hits += 1
+            self.counts[kind] += CacheCounts(hits=1)
             self._kept.move_to_end(key)
             found: T = self._kept[key]
             return found
-        self.misses += 1
+        self.counts[kind] += CacheCounts(misses=1)
         made = make()
         if _num_bytes(made) <= self._max_bytes:
             self._kept[key] = made

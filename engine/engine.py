@@ -14,9 +14,9 @@ from engine.compiled_blocks import compile_blocks
 from engine.default_dtype import stepping
 from engine.denoise import advance, predict
 from engine.device_profile import ProfileOptions, device_profile
-from engine.encoding_cache import EncodingCache
-from engine.errors import EngineError, GpuOutOfMemory, NonFiniteResult
-from engine.events import Event, ImageDone, ImageFailed, JobDone, all_failed
+from engine.encoding_cache import DEFAULT_MAX_BYTES, EncodingCache
+from engine.errors import EngineError, NonFiniteResult, as_engine_error
+from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone, all_failed
 from engine.finish import finish_image, finish_lane
 from engine.inpaint_pipeline import InpaintPipeline
 from engine.job import GeneratedImage, GenerationJob
@@ -24,14 +24,17 @@ from engine.joined_rows import RowCache, max_rows_of
 from engine.lane_queue import LaneQueue
 from engine.lanes import Lane, Piece, next_lane, open_lane
 from engine.loaded_model import LoadedModel
+from engine.memory import empty_cache
 from engine.model_cache import ModelCache
 from engine.open_job import OpenJob, Part
 from engine.pipeline_backend import PipelineBackend
 from engine.plan import GenerationPlan, plan_job
 from engine.prepare import Canvas, PreparedJob, prepare_canvas, prepare_in_float32, prepare_job
 from engine.registry import Registry
+from engine.run_alone import run_alone
 from engine.stage import Outcome, Stage
 from engine.sweep_run import run_sweep
+from engine.tally import Tally
 from engine.waiting_jobs import Admitted, WaitingJobs
 
 # How often an engine looks again whether those who wait for a checkpoint or for memory may begin.
@@ -50,10 +53,13 @@ class Engine:
         batch_invariant: give every forward of a size the same row count, so that an image does
             not depend on its neighbours by even a rounding (law 3), at the price of idle rows.
         max_lanes: tiles of one forward, fewer where they are large.
+        encoding_cache_bytes: memory of encoded images and prompts that may come again; None for
+            `encoding_cache.DEFAULT_MAX_BYTES`.
         options: of `device_profile`.
 
     Attributes:
         profile: how the device is used.
+        tally: what was done so far.
 
     Raises:
         CompilerMissing: see `device_profile`.
@@ -66,6 +72,7 @@ class Engine:
         device: str | torch.device = "cpu",
         batch_invariant: bool = False,
         max_lanes: int = 16,
+        encoding_cache_bytes: int | None = None,
         **options: Unpack[ProfileOptions],
     ) -> None:
         self.registry = registry
@@ -86,7 +93,10 @@ class Engine:
             mix_adapters=not batch_invariant,
         )
         self._rows = RowCache()
-        self.encodings = EncodingCache()
+        self.encodings = EncodingCache(
+            DEFAULT_MAX_BYTES if encoding_cache_bytes is None else encoding_cache_bytes
+        )
+        self.tally = Tally(self.device, self.encodings, self._models)
         self._waiting = WaitingJobs()
         self._jobs: dict[str, OpenJob] = {}
         self._preparing: Stage[Part, PreparedJob | Canvas] = Stage("prepare", self._changed)
@@ -98,6 +108,11 @@ class Engine:
         """Whether any job has not ended."""
         return bool(self._waiting or self._jobs or self._pipelines.plan is not None)
 
+    @property
+    def loaded_models(self) -> tuple[str, ...]:
+        """Names of the checkpoints on the device."""
+        return self._models.names
+
     def add(self, job: GenerationJob) -> GenerationPlan:
         """Accepts a job; its images come out of later `step` calls.
 
@@ -106,8 +121,7 @@ class Engine:
             WeightsUnavailable: the model's configs are broken.
             ValueError: a job of that id is already here.
         """
-        held = [*self._waiting.plans, *self._in_flight()]
-        if any(plan.job.job_id == job.job_id for plan in held):
+        if self._holds(job.job_id):
             raise ValueError(f"job {job.job_id!r} was added already")
         plan = plan_job(job, self.registry)
         self._waiting.add(plan)
@@ -119,13 +133,13 @@ class Engine:
 
         What a thread is doing for it goes on to its end and is thrown away.
         """
-        held = [*self._waiting.plans, *self._in_flight()]
+        held = self._holds(job_id)
         self._waiting.remove(job_id)
         self._jobs.pop(job_id, None)
         self._lanes.remove_job(job_id)
         if self._pipelines.plan is not None and self._pipelines.plan.job.job_id == job_id:
             self._pipelines.cancel()
-        return any(plan.job.job_id == job_id for plan in held)
+        return held
 
     def generate(
         self, job: GenerationJob, on_event: Callable[[Event], None] | None = None
@@ -140,23 +154,7 @@ class Engine:
             EngineError: as `add`, or the error of the first image that failed.
             RuntimeError: the engine is already running jobs added by `add`.
         """
-        if self.busy:
-            raise RuntimeError("generate() needs an idle engine; use add() and step()")
-        self.add(job)
-        images: list[GeneratedImage] = []
-        failures: list[EngineError] = []
-        while self.busy:
-            self.wait()
-            for event in self.step():
-                if on_event is not None:
-                    on_event(event)
-                if isinstance(event, ImageDone):
-                    images.append(event.image)
-                elif isinstance(event, ImageFailed):
-                    failures.append(event.error)
-        if failures:
-            raise failures[0]
-        return sorted(images, key=lambda image: image.image_index)
+        return run_alone(self, job, on_event)
 
     sweep = run_sweep  # a method: its first argument is the engine
 
@@ -181,6 +179,7 @@ class Engine:
                 self._rows.clear()
             if self._pipelines.plan is not None:
                 events += self._step_pipeline()
+        self.tally.events(events)
         return events
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -215,6 +214,10 @@ class Engine:
         plans = [job.plan for job in self._jobs.values()]
         return plans if self._pipelines.plan is None else [*plans, self._pipelines.plan]
 
+    def _holds(self, job_id: str) -> bool:
+        plans = (*self._waiting.plans, *self._in_flight())
+        return any(plan.job.job_id == job_id for plan in plans)
+
     def _in_use(self) -> set[str]:
         """Names of the models that images are in flight on."""
         return {plan.model.name for plan in self._in_flight()}
@@ -246,6 +249,8 @@ class Engine:
     def _prepared(self, outcome: Outcome[Part, PreparedJob | Canvas]) -> list[Event]:
         """Opens a lane for each image, or finishes them where nothing is to be denoised."""
         part = outcome.key
+        if part.job.checkpoint is not None:
+            self.tally.loras(part.job.checkpoint.adapters)
         if not self._is_open(part):
             return []
         try:
@@ -263,7 +268,7 @@ class Engine:
 
     def _not_prepared_for_memory(self, part: Part, exc: torch.OutOfMemoryError) -> list[Event]:
         """Idle checkpoints out, else other jobs first; a job that does not fit alone fails."""
-        self._empty_cache()
+        empty_cache(self.device)
         if self._models.release(self._in_use()):
             self._prepare(part)
             return []
@@ -271,18 +276,21 @@ class Engine:
             del self._jobs[part.job.job_id]
             self._waiting.put_back(part.job.plan)
             return []
-        return self._all_ended(part, _as_engine_error(exc))
+        return self._all_ended(part, as_engine_error(exc))
 
     # --- pipelines ---
 
     def _step_pipeline(self) -> list[Event]:
         """Goes on with the pipeline's job, but where it lacks memory only once there is more."""
         if self._pipelines.wants_memory:
-            self._empty_cache()
+            empty_cache(self.device)
             if not self._models.release(self._in_use()) and self._jobs:
                 self._waiting.hold()
                 return []
-        return self._pipelines.step()
+        begun = self.tally.begin()
+        events = self._pipelines.step()
+        self.tally.pipeline(begun, events)
+        return events
 
     # --- forward and advance ---
 
@@ -290,6 +298,7 @@ class Engine:
         min_rows = 0
         if self._batch_invariant:
             min_rows = max_rows_of(pieces[0].lane) * self._lanes.lanes_per_forward(pieces[0].lane)
+        begun = self.tally.begin()
         try:
             outputs = predict(pieces, self._rows.get(pieces, min_rows))
         except torch.OutOfMemoryError as exc:
@@ -298,9 +307,10 @@ class Engine:
             piece.lane.outputs[piece.tile] = output
         complete = [lane for lane in dict.fromkeys(p.lane for p in pieces) if not lane.open_tiles]
         advance(complete)
+        self.tally.forward(begun, pieces)
         events: list[Event] = []
         for lane in complete:
-            events.append(lane.step_done())
+            events.append(StepDone(lane.job_id, lane.image_index, *lane.steps_done))
             if lane.state.is_finished:
                 events += self._pass_done(lane)
         return events
@@ -310,7 +320,7 @@ class Engine:
 
         With `batch_invariant` a smaller group is padded to the same rows and would not fit either.
         """
-        self._empty_cache()
+        empty_cache(self.device)
         if self._models.release(self._in_use()):
             return []
         if len(pieces) > 1 and not self._batch_invariant:
@@ -318,7 +328,7 @@ class Engine:
             return []
         lane = pieces[0].lane
         self._lanes.remove(lane)
-        return self._all_ended(self._part_of(lane), _as_engine_error(exc))
+        return self._all_ended(self._part_of(lane), as_engine_error(exc))
 
     def _pass_done(self, lane: Lane) -> list[Event]:
         """Sends the lane's image into its next pass, or out."""
@@ -366,7 +376,7 @@ class Engine:
         if isinstance(exc, NonFiniteResult) and has_narrow_type:
             self._prepare(replace(part, in_float32=True))
             return []
-        return self._all_ended(part, _as_engine_error(exc))
+        return self._all_ended(part, as_engine_error(exc))
 
     def _all_ended(self, part: Part, error: EngineError) -> list[Event]:
         job_id = part.job.job_id
@@ -386,13 +396,3 @@ class Engine:
     def _is_open(self, part: Part) -> bool:
         """Whether its job was not cancelled meanwhile."""
         return self._jobs.get(part.job.job_id) is part.job
-
-    def _empty_cache(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _as_engine_error(exc: EngineError | torch.OutOfMemoryError) -> EngineError:
-    if isinstance(exc, EngineError):
-        return exc
-    return GpuOutOfMemory("the device ran out of memory")

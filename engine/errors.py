@@ -109,3 +109,10 @@ class RegistryError(EngineError):
 def first_line(error: BaseException) -> str:
     """What another library's error says, short enough for a message of ours."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def as_engine_error(error: Exception) -> EngineError:
+    """The error itself, or what torch's error of the device's memory is to us."""
+    if isinstance(error, EngineError):
+        return error
+    return GpuOutOfMemory("the device ran out of memory")

@@ -9,7 +9,6 @@ import torch
 
 from engine.checkpoint import Checkpoint
 from engine.conditioning import Conditioning
-from engine.events import StepDone
 from engine.plan import PassPlan
 from engine.prepare import PreparedJob
 from engine.reference import reference_noise
@@ -66,9 +65,11 @@ class Lane:
         return self.prepared.plan.passes[self.pass_index].guidance_scales[self.state.step_index]
 
     @property
-    def num_steps_before(self) -> int:
-        """UNet forwards of the passes before this one."""
-        return sum(each.num_forwards for each in self.prepared.plan.passes[: self.pass_index])
+    def steps_done(self) -> tuple[int, int]:
+        """UNet forwards so far, and how many it takes, over all passes."""
+        plan = self.prepared.plan
+        before = sum(each.num_forwards for each in plan.passes[: self.pass_index])
+        return before + self.state.step_index, plan.total_steps
 
     @property
     def open_tiles(self) -> list[Tile]:
@@ -86,11 +87,6 @@ class Lane:
         tile = self.tiles[0]
         prompt_length = self.conditioning.prompt_embeds.shape[1]
         return id(self.checkpoint.unet), tile.height, tile.width, prompt_length
-
-    def step_done(self) -> StepDone:
-        """Tells of the step it has just completed."""
-        done = self.num_steps_before + self.state.step_index
-        return StepDone(self.job_id, self.image_index, done, self.prepared.plan.total_steps)
 
     def take_model_output(self) -> torch.Tensor:
         """The outputs of all tiles as one, float32 (1, C, h, w); the next step starts without."""

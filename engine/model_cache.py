@@ -33,6 +33,11 @@ class _Tier:
         self._max_bytes = max_bytes
         self._checkpoints: OrderedDict[str, LoadedModel] = OrderedDict()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all, sorted."""
+        return tuple(sorted(self._checkpoints))
+
     def get(self, name: str) -> LoadedModel | None:
         """The checkpoint, which is now the most recently used."""
         if name in self._checkpoints:
@@ -156,6 +161,11 @@ class ModelCache:
     def loaded(self, model: MainModel) -> LoadedModel | None:
         """The checkpoint of `model` if it is on the device; changes nothing."""
         return self._device.get(model.name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the checkpoints on the device, sorted."""
+        return self._device.names
 
     def is_loading(self, model: MainModel) -> bool:
         """Whether `model` is being loaded right now, its place on the device taken."""

@@ -183,7 +183,8 @@ def prepare_prompts(
         return encode()
     texts = (job.prompt, job.negative_prompt, job.clip_skip)
     loras = tuple((lora.serial, weight) for lora, weight in adapters)
-    return cache.get(("prompts", checkpoint.serial, *texts, loras), encode)
+    key = ("prompts", checkpoint.serial, *texts, loras)
+    return cache.get(key, encode, kind="prompts")
 
 
 def prepare_conditioning(

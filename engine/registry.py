@@ -183,6 +183,7 @@ class Registry:
         models: main models by name, in file order.
         default_model: the one used when a request names none.
         sub_models: LoRAs, embeddings and hypernetworks by name, in file order.
+        translation: the model that translates prompts; None leaves it to the glossary.
         unusable: by name, a line on each model or sub-model whose weight file is damaged or of
             another kind. It stays registered, and its jobs are refused or fail with that line.
     """
@@ -193,11 +194,13 @@ class Registry:
         default_model: str,
         *,
         sub_models: Mapping[str, SubModel] | None = None,
+        translation: TranslationModel | None = None,
         unusable: Mapping[str, str] | None = None,
     ) -> None:
         self.models = dict(models)
         self.default_model = default_model
         self.sub_models = dict(sub_models or {})
+        self.translation = translation
         self.unusable = dict(unusable or {})
 
     def main_model(self, name: str) -> MainModel:
@@ -262,6 +265,7 @@ def load_registry(path: Path) -> Registry:
         {model.name: model for model in parsed.models},
         parsed.default_model,
         sub_models={sub_model.name: sub_model for sub_model in parsed.sub_models},
+        translation=parsed.translation,
         unusable=unusable,
     )
 

@@ -9,7 +9,7 @@ from engine.model_paths import ModelFolder
 
 
 class TranslationModel(BaseModel):
-    """A model for TranslatePrompts. It is looked for at the start; nothing translates yet.
+    """A model that translates prompts to English in place of the glossary.
 
     Attributes:
         path: transformers folder of a Marian, M2M100 or NLLB model.

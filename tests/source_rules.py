@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 
 _WEB_OR_DATABASE = re.compile(
     r"""(api|aiohttp|alembic|asyncpg|boto3|fastapi|flask|gradio|http\.(client|server)|httpcore|httpx
-    |obstore|psycopg2?|pysqlite3|ray|redis|requests|socketserver|sqlalchemy|sqlite3|starlette
-    |urllib\.request|uvicorn|websockets)(\..*)?""",
+    |obstore|opentelemetry|prometheus_client|psycopg2?|pysqlite3|ray|redis|requests|socketserver
+    |sqlalchemy|sqlite3|starlette|urllib\.request|uvicorn|websockets)(\..*)?""",
     re.VERBOSE,
 )
 

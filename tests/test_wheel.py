@@ -67,6 +67,30 @@ def test_a_wheel_carries_the_template_of_a_sweeps_report(installed: Path) -> Non
     assert (installed / "api" / "sweeps" / "report.html").is_file()
 
 
+def test_a_wheel_carries_the_glossary(installed: Path) -> None:
+    program = (
+        "from engine.translate import translate_prompts, translator_for;"
+        "print(*translate_prompts(['\u84dd\u5929'], translator_for(None)).prompts)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=installed, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "blue sky\n"
+
+
+def test_an_installed_wheel_makes_and_upgrades_its_task_store(installed: Path) -> None:
+    program = (
+        "from api.database import open_database; from api.migrations import HEAD, upgrade;"
+        "open_database('sqlite:///tables/store.sqlite3'); print(HEAD, upgrade.__code__.co_filename)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=installed, capture_output=True, text=True, check=True
+    )
+    shutil.rmtree(installed / "tables")
+    _, file = run.stdout.split()
+    assert Path(file).is_relative_to(installed)
+
+
 def test_a_wheel_carries_nothing_but_the_packages(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
     assert names == {"api", "backdrop", "engine"} | {n for n in names if n.endswith(".dist-info")}

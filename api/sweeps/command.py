@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from api.cli_options import UsageFault
 from api.generate import job_from_files, local_engine
-from api.job_options import JobOptions, UsageFault
+from api.job_options import JobOptions
 from api.protocol import RANDOM_SEED
 from api.settings import Settings
 from api.sweeps.axes import AXIS_NAMES, NEEDS_REFERENCE, parse_axes

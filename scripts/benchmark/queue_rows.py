@@ -11,7 +11,7 @@ from statistics import median
 
 from api.store import SqlTaskStore
 from api.submit import new_uid
-from api.tasks import Lease, NewTask
+from api.tasks import Claimant, Lease, NewTask
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.pairs import Pairs, Sample, alternate
 from scripts.benchmark.row import Limit, Measure, Row, ratio_measure
@@ -81,7 +81,7 @@ class _Queue:
 
     def _claim(self) -> float:
         started = time.perf_counter()
-        [record] = self._store.claim(owner="bench", limit=1, lease_s=_LEASE_S, solo_allowed=True)
+        [record] = self._store.claim(Claimant("bench"), limit=1, lease_s=_LEASE_S)
         took = time.perf_counter() - started
         self._store.release(Lease(record.uid, "bench", record.token), crashed=False)
         return took

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from api.app import create_app
-from api.blobs import LocalBlobs
+from api.blobs import open_blobs
 from api.database import open_database
 from api.keys import KeyRing
 from api.settings import Settings
 from api.store import SqlTaskStore
-from api.tasks import Lease, TaskOutput, TaskRecord
+from api.tasks import Claimant, Lease, TaskOutput, TaskRecord
 from engine.registry import load_registry
 from tests.api.wire import KEYS, Caller, generate, png
 
@@ -34,6 +34,8 @@ QUERIES: dict[str, dict[str, Any]] = {
     "GetGenerateTaskDetail": {"TaskUID": "x"},
     "ListModels": {},
     "GetCreditBalance": {},
+    "CancelTask": {"TaskUID": "x"},
+    "WatchTask": {"TaskUID": "x"},
 }
 
 
@@ -52,7 +54,7 @@ class Bench:
             **changes,
         )
         self.store = SqlTaskStore(open_database(f"sqlite:///{folder / 'tasks.sqlite3'}"))
-        self.blobs = LocalBlobs(folder / "blobs")
+        self.blobs = open_blobs(self.settings)
         keys = KeyRing(self.store.database, self.settings.keys)
         registry = load_registry(models)
         self.app = create_app(self.settings, self.store, self.blobs, keys, registry)
@@ -73,7 +75,7 @@ class Bench:
 
     def run(self, uid: str, indexes: list[int], **failure: Any) -> None:
         """Ends the only queued task as a worker would, with images of these indexes."""
-        [claimed] = self.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+        [claimed] = self.store.claim(Claimant("w"), limit=1, lease_s=60)
         assert claimed.uid == uid
         outputs = []
         for index in indexes:

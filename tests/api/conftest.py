@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from api.database import open_database
+from api.schema import metadata
 from tests.api.bench import Bench
+from tests.api.postgres import Postgres, open_server
+from tests.api.s3_server import S3Server, Wire, program
 from tests.api.supervised import Service
 
 
@@ -38,6 +43,47 @@ def make_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         service.store.close()
 
 
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One for all; whoever kills it starts it again."""
+    if program() is None:
+        pytest.skip("no wheel of the S3 server for this platform")
+    pytest.importorskip("obstore", reason="needs the extra s3")
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def wire(s3_server: S3Server) -> Iterator[Wire]:
+    wire = Wire(s3_server.port)
+    yield wire
+    wire.close()
+
+
 @pytest.fixture
 def service(make_service: Callable[..., Service]) -> Service:
     return make_service()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = open_server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres_url(postgres: Postgres) -> str:
+    return postgres.new_database()
+
+
+@pytest.fixture
+def postgres_url(_postgres_url: str) -> str:
+    """Of a database whose tables are empty."""
+    database = open_database(_postgres_url)
+    with database.write() as connection:
+        names = ", ".join(metadata.tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+    database.close()
+    return _postgres_url

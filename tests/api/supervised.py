@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from api.blobs import LocalBlobs, input_key
+from api.blobs import input_key, open_blobs
 from api.settings import Settings
 from api.store import open_store
 from api.supervisor import Supervisor
@@ -39,7 +39,7 @@ class Service:
         )
         self.log = folder / "starts.log"
         self.store = open_store(self.settings)
-        self.blobs = LocalBlobs(self.settings.data_dir / "blobs")
+        self.blobs = open_blobs(self.settings)
 
     def put(self, behave: str = "finish", *, num_images: int = 1, **params: Any) -> str:
         task = new_task(
@@ -113,7 +113,7 @@ class Service:
         )
         assert process.stdin is not None
         with process.stdin as pipe:
-            pipe.write(self.settings.model_dump_json().encode())
+            pipe.write(self.settings.for_worker().encode())
         try:
             yield process
         finally:

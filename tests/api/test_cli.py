@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -93,6 +95,23 @@ def test_a_given_key_pair_is_used_and_none_is_made():
         assert process.stdout.read() == ""
 
 
+def test_workers_of_several_devices_are_processes_of_their_own_and_end_in_good_order(monkeypatch):
+    monkeypatch.setenv("BACKDROP_DEVICES", "cpu,cpu")
+    monkeypatch.setenv("BACKDROP_WARM_SPARE", "false")
+    process = psutil.Popen([sys.executable, "-m", "backdrop", "worker"], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while len(supervisors := process.children()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+        assert not any(supervisor.is_running() for supervisor in supervisors)
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
 def test_a_port_in_use_is_one_clear_line(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -172,6 +191,25 @@ def test_a_settings_file_is_read_below_the_environment(monkeypatch, tmp_path: Pa
     monkeypatch.setenv("BACKDROP_OF_ANOTHER_PROGRAM", "x")
     settings = Settings()
     assert (settings.lease_s, settings.max_attempts) == (9, 5)
+
+
+def test_secrets_are_read_from_files_below_the_environment(monkeypatch, tmp_path: Path):
+    (tmp_path / "backdrop_keys").write_text("a:b,c:d\n")
+    (tmp_path / "BACKDROP_PORT").write_text("9000\n")
+    (tmp_path / "backdrop_lease_s").write_text("9")
+    (tmp_path / "of_another_program").write_text("x")
+    monkeypatch.setenv("BACKDROP_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("BACKDROP_LEASE_S", "7")
+    settings = Settings()
+    assert [pair.get_secret_value() for pair in settings.keys] == ["a:b", "c:d"]
+    assert (settings.port, settings.lease_s) == (9000, 7)
+
+
+def test_a_missing_folder_of_secrets_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("BACKDROP_SECRETS_DIR", "no-such-folder")
+    status, _, err = run(capsys, "models", "list")
+    assert status == 2
+    assert_one_line(err, "no-such-folder")
 
 
 @pytest.mark.parametrize(

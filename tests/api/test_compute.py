@@ -21,6 +21,7 @@ from api.messages import (
     FINISHING,
     Add,
     Cancel,
+    EngineReport,
     ImageBytes,
     Progress,
     Ready,
@@ -47,6 +48,7 @@ class Child:
     """A started compute child and this end of its pipe."""
 
     def __init__(self, *, write_parameters: bool = True) -> None:
+        self.reports: list[EngineReport] = []
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
@@ -72,9 +74,22 @@ class Child:
         self.connection.send(message)
 
     def receive(self) -> ToSupervisor:
+        """The next message about a task."""
+        while isinstance(message := self.receive_any(), EngineReport):
+            self.reports.append(message)
+        return message
+
+    def receive_any(self) -> ToSupervisor:
         assert self.connection.poll(120), "the child is silent"
         message: ToSupervisor = self.connection.recv()
         return message
+
+    def until_silent(self) -> None:
+        """Takes its last reports: one that never fell silent could not be taken for hung."""
+        while self.connection.poll(2.5):
+            message = self.receive_any()
+            assert isinstance(message, EngineReport)
+            self.reports.append(message)
 
     def until_end_of(self, uid: str) -> list[ToSupervisor]:
         messages = [self.receive()]
@@ -178,6 +193,20 @@ def test_a_canceled_task_ends_at_the_next_step_and_its_neighbour_goes_on(child):
     ends = [message for message in messages if isinstance(message, TaskEnded)]
     assert [(end.uid, end.error_code) for end in ends] == [("long", 1206), ("short", 0)]
     assert {m.uid for m in messages[messages.index(ends[0]) + 1 :]} == {"short"}
+
+
+def test_the_child_tells_what_it_counted_and_then_falls_silent(child):
+    child.send(add("first"))
+    child.until_end_of("first")
+    child.until_silent()
+    before = child.reports[-1].counts
+    child.send(add("task"))
+    child.until_end_of("task")
+    child.until_silent()
+    last = child.reports[-1]
+    assert last.counts.steps - before.steps == 12
+    assert last.counts.lanes.total - before.lanes.total == 12
+    assert last.state.models == ("PICPIK General",)
 
 
 def test_parameters_are_not_written_where_that_is_switched_off():

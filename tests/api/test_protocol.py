@@ -14,9 +14,8 @@ from api.protocol import (
     SAMPLERS,
     Envelope,
     GenerateBackgroundsRequest,
-    GetGenerateTaskDetailRequest,
-    ListTasksDetailsRequest,
 )
+from api.query_requests import GetGenerateTaskDetailRequest, ListTasksDetailsRequest
 from api.rawjson import parse_object, plain
 from api.wire_fields import WIRE_FIELDS
 from api.wire_types import validate

@@ -11,7 +11,7 @@ from api import errors, submit
 from api.store import SqlTaskStore
 from api.tasks import NewTask
 from tests.api.bench import Bench
-from tests.api.wire import checked, png
+from tests.api.wire import KEYS, checked, png
 
 
 def test_a_task_goes_from_queuing_to_finished_with_urls(bench: Bench):
@@ -163,6 +163,18 @@ def test_a_changed_or_expired_result_url_is_not_found(bench: Bench):
         assert response.status_code == 404, wrong
         checked(response.json())
     assert bench.caller.http.get(url).status_code == 200
+
+
+def test_a_result_url_works_as_long_as_its_key_does(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    ring = bench.app.state.service.keys
+    public, private = ring.add("shop")
+    monkeypatch.setitem(KEYS, public, private)
+    uid = bench.submit(public)
+    bench.run(uid, [0])
+    [url] = bench.detail(uid, public)["ImgList"]
+    assert bench.caller.http.get(url).status_code == 200
+    ring.revoke(public)
+    assert bench.caller.http.get(url).status_code == 404
 
 
 def test_images_are_gone_once_they_are_purged(tmp_path: Path):

@@ -28,6 +28,7 @@ def test_states_appear_as_the_wires_four(status: TaskStatus, code: int, wire: st
         "Action": "GenerateBackgrounds",
         "Status": wire,
         "ImgList": [],
+        "ExpireTimestamp": 0,
         "Seed": 7,
         "SeedList": [],
         "TxtList": [],
@@ -37,6 +38,12 @@ def test_states_appear_as_the_wires_four(status: TaskStatus, code: int, wire: st
         "ErrorMessage": text,
         "Progress": 1.0 if wire == "Finished" else 0.5,
         "Note": "a note",
+        "Stage": "preparing" if wire == "Running" else "",
+        "QueuePosition": 0,
+        "StepsDone": 0,
+        "StepsTotal": 0,
+        "PositivePromptsUsed": [],
+        "NegativePromptsUsed": [],
     }
 
 

@@ -175,7 +175,7 @@ def test_every_api_error_has_a_code_of_its_own():
     concrete = subclasses(ApiError) - {ApiError}
     codes = [error.ret_code for error in concrete]
     assert len(set(codes)) == len(codes)
-    assert set(codes) == {150, 160, 161, 170, 171, 172, 220, 230, 1202, 2001}
+    assert set(codes) == {150, 153, 160, 161, 170, 171, 172, 220, 230, 1201, 1202, 2001}
     declared = {
         each
         for _, each in inspect.getmembers(errors, inspect.isclass)

@@ -9,7 +9,10 @@ from sqlalchemy import event
 
 from api import media, submit
 from api.blobs import DiskFull, LocalBlobs
+from api.errors import StoreUnavailable
 from api.protocol import GenerateBackgroundsRequest
+from api.store import SqlTaskStore
+from api.tasks import NewTask
 from api.wire_fields import WIRE_FIELDS
 from engine.errors import JobError, UnknownLora, UnknownModel, WeightsUnavailable
 from tests.api.bench import Bench
@@ -102,12 +105,6 @@ def test_points_grow_with_the_batch_and_with_deep_fusion_where_it_acts(bench: Be
             {"BackgroundImage2Image": {"ImageIndex": 1, "DeepFusion": True, "ReferStrength": 1}},
             "DeepFusion has no effect at reference strength 1.",
         ),
-        ({"PositivePrompts": ["蓝天"]}, submit.TRANSLATION_NOTE),
-        ({"NegativePrompts": ["текст"]}, submit.TRANSLATION_NOTE),
-        ({"PositivePrompts": ["蓝天"], "TranslatePrompts": False}, ""),
-        ({"TranslatePrompts": True}, submit.TRANSLATION_NOTE),
-        ({"TranslatePrompts": True, "PositivePrompts": []}, ""),
-        ({"PositivePrompts": ["blue sky \u2013 50 \u00b0 \U0001f600"]}, ""),
     ],
 )
 def test_what_had_no_effect_is_noted(bench: Bench, changes: dict[str, Any], note: str):
@@ -279,6 +276,28 @@ def test_a_store_that_cannot_take_the_task_leaves_no_images(bench: Bench):
     answer = bench.caller.http.post("/", json=signed(generate()))
     assert_refused(checked(answer.json()), 2001)
     assert bench.files() == []
+
+
+@pytest.mark.parametrize("can_read", [True, False])
+def test_a_task_whose_commit_was_not_confirmed_keeps_its_images(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, can_read: bool
+):
+    """The connection broke after the commit: the task will be run."""
+
+    def put(task: NewTask) -> None:
+        SqlTaskStore.put(bench.store, task)
+        if not can_read:
+            monkeypatch.setattr(bench.store, "get", away)
+        away()
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("connection lost")
+
+    monkeypatch.setattr(bench.store, "put", put)
+    assert_refused(bench.caller.ask(generate()), 2001)
+    [uid] = bench.store.unfinished(tenant="alice")
+    monkeypatch.undo()
+    assert bench.blobs.get(bench.record(uid).inputs["foreground"]) == png()
 
 
 @pytest.mark.parametrize("error", sorted(subclasses(JobError), key=lambda error: error.__name__))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from api import supervisor as supervisor_module
-from api.blobs import DiskFull, LocalBlobs
+from api.blobs import BlobUnavailable, DiskFull, LocalBlobs
 from api.errors import StoreUnavailable
 from api.schema import tasks
 from api.store import SqlTaskStore
@@ -31,7 +30,7 @@ class FailsOnce(LocalBlobs):
         super().put(key, data)
 
 
-@pytest.mark.parametrize("error", [DiskFull("no room"), OSError(errno.EIO, "Input/output error")])
+@pytest.mark.parametrize("error", [DiskFull("no room"), BlobUnavailable("Input/output error")])
 def test_a_fault_of_the_disk_delays_a_task_and_costs_no_start(service, monkeypatch, error):
     monkeypatch.setattr(FailsOnce, "error", error, raising=False)
     monkeypatch.setattr(supervisor_module, "STORAGE_DELAY_S", 0.3)

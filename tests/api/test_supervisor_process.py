@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from api.settings import Settings
-from api.supervisor import Supervisor
-from api.tasks import Lease, TaskStatus
+from api.settings import SECRETS, Settings
+from api.supervisor import Supervisor, start_supervisor
+from api.tasks import Claimant, Lease, TaskStatus
 from tests.api.store_contract.stored import output
 from tests.api.supervised import ROOT, children_of
 
@@ -31,13 +31,38 @@ def test_a_supervisor_imports_no_heavy_library():
 
 def test_settings_reach_a_supervisor_process_whole(tmp_path):
     settings = Settings(
-        data_dir=tmp_path / "d", lease_s=7.5, devices=["cpu"], keys=[SecretStr("a:secret")]
+        data_dir=tmp_path / "d",
+        lease_s=7.5,
+        devices=["cpu"],
+        keys=[SecretStr("a:private")],
+        key_secrets=[SecretStr("f" * 64)],
+        database_url=SecretStr("postgresql://user:password@host/name"),
+        s3_access_key_id=SecretStr("id"),
+        s3_secret_access_key=SecretStr("for the store"),
     )
-    sent = settings.model_dump_json(exclude={"keys"})
+    sent = settings.for_worker()
 
-    assert "secret" not in sent
+    assert "private" not in sent
+    assert "ffff" not in sent
+    assert "for the store" in sent
+    assert "for the store" not in f"{settings.model_dump_json()} {settings!r}"
     received = Settings.model_validate_json(sent)
-    assert received.model_dump(exclude={"keys"}) == settings.model_dump(exclude={"keys"})
+    assert received.model_dump(exclude={*SECRETS}) == settings.model_dump(exclude={*SECRETS})
+
+
+def test_a_supervisors_environment_holds_no_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKDROP_KEYS", "a:private")
+    monkeypatch.setenv("BACKDROP_KEY_SECRETS", "f" * 64)
+    process = start_supervisor(Settings(data_dir=tmp_path, models=Path("none.yaml")), "cpu")
+    environment = Path(f"/proc/{process.pid}/environ")
+    deadline = time.monotonic() + 10
+    while not (shown := environment.read_bytes()):  # empty until the program is loaded
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait()
+
+    assert b"PATH=" in shown
+    assert b"BACKDROP_KEY" not in shown
 
 
 def test_a_started_supervisor_ends_with_the_process_that_started_it(tmp_path):
@@ -136,7 +161,7 @@ def test_a_frozen_supervisor_cannot_publish_past_its_lease(make_service):
             frozen.send_signal(signal.SIGSTOP)
             service.until(lambda: " T " in Path(f"/proc/{frozen.pid}/stat").read_text())
         service.until(lambda: service.store.sweep() == [uid])
-        (record,) = service.store.claim(owner="w2", limit=1, lease_s=60, solo_allowed=True)
+        (record,) = service.store.claim(Claimant("w2"), limit=1, lease_s=60)
         service.store.finish(Lease(uid, "w2", record.token), [output(uid, token=record.token)])
         published = service.record(uid)
 

@@ -17,13 +17,15 @@ KEYS = {"alice": "alice-private", "bob": "bob-private"}
 class Server:
     """A real `backdrop serve` on a free port, with its data in `folder`."""
 
-    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, command: str = "serve", **environment: str
+    ) -> None:
         self.folder = folder
         self.log = folder / "server.log"
         stdout = folder / "stdout"
         with stdout.open("w") as out, self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "backdrop", "serve", "--port", "0", *options],
+                [sys.executable, "-m", "backdrop", command, "--port", "0", *options],
                 stdout=out,
                 stderr=log,
                 start_new_session=True,
@@ -62,7 +64,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+    instruments = {"BACKDROP_METRICS_PORT": "0", "BACKDROP_LOG_FORMAT": "json"}
+    server = Server(tmp_path_factory.mktemp("server"), **instruments)
     yield server
     server.stop()
 

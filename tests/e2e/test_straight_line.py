@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,19 @@ def test_a_signed_request_becomes_a_picture_around_the_untouched_subject(
     assert_subject_kept(picture, cup)
     background = np.asarray(picture)[np.asarray(cup)[..., 3] == 0]
     assert background.std() > 1, "the background is one flat colour: nothing was painted"
+
+
+def test_chinese_prompts_paint_what_their_english_paints(
+    alice: PicpikClient, request_fields: dict[str, Any]
+) -> None:
+    detail, [chinese] = alice.generate(**{**request_fields, "PositivePrompts": ["蓝天"]})
+    assert detail["PositivePromptsUsed"] == ["blue sky"]
+    assert detail["NegativePromptsUsed"] == []
+    assert detail["Note"] == ""
+    assert chinese.info["parameters"].startswith("blue sky\n")
+
+    _, [english] = alice.generate(**request_fields)
+    np.testing.assert_array_equal(np.asarray(chinese), np.asarray(english))
 
 
 @pytest.mark.parametrize(("width_px", "height_px"), [(64, 64), (131, 97), (256, 200)])
@@ -245,7 +259,12 @@ def test_a_model_from_the_list_may_be_passed_back_whole(
     assert alice.generate(**{**request_fields, "MainModel": general})
 
 
-def test_the_server_says_that_it_lives_and_is_ready(alice: PicpikClient) -> None:
+def test_the_server_says_that_it_lives_and_soon_is_ready(alice: PicpikClient) -> None:
+    assert alice.http.get("/livez").status_code == 200
     assert alice.http.get("/healthz").status_code == 200
-    assert alice.http.get("/readyz").status_code == 200
+    deadline = time.monotonic() + 60
+    while (ready := alice.http.get("/readyz")).status_code != 200:
+        assert ready.json()["reasons"] == ["no worker of this server is ready"]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     assert alice.http.get("/").status_code == 405

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from engine.counts import CacheCounts
 from engine.engine import Engine
 from engine.job import AdapterWeight, GenerationJob, Sampler
 from engine.registry import load_registry
@@ -258,3 +259,20 @@ class TestFiles:
         opened.take()
         engine.generate(using)
         assert opened.take()["lora0.safetensors"] > 0
+
+
+def test_lora_files_and_changes_of_loras_are_counted(engine: Engine, job: GenerationJob) -> None:
+    def paint(*names: str) -> None:
+        adapters = tuple(AdapterWeight(name, 0.5) for name in names)
+        engine.generate(replace(job, adapters=adapters))
+
+    paint()
+    assert engine.tally.counts.lora_switches == 0
+    paint("lora0")
+    paint("lora0")
+    assert engine.tally.counts.lora_switches == 1
+    paint("lora1")
+    paint()
+    paint("lora0")
+    assert engine.tally.counts.lora_switches == 4
+    assert engine.tally.counts.caches["loras"] == CacheCounts(hits=2, misses=2)

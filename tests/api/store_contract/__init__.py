@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.store import SqlTaskStore
+from tests.api.store_contract.accounts import AccountContract
 from tests.api.store_contract.claiming import ClaimingContract
 from tests.api.store_contract.ending import EndingContract
 from tests.api.store_contract.keeping import KeepingContract
@@ -14,7 +15,12 @@ from tests.api.store_contract.storing import StoringContract
 
 
 class TaskStoreContract(
-    StoringContract, ClaimingContract, LeaseContract, EndingContract, KeepingContract
+    StoringContract,
+    ClaimingContract,
+    LeaseContract,
+    EndingContract,
+    KeepingContract,
+    AccountContract,
 ):
     """Inherit and define the fixture `make_store`: opens the same store again and again."""
 

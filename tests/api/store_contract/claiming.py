@@ -7,7 +7,7 @@ import time
 from collections import Counter
 
 from api.store import SqlTaskStore
-from api.tasks import TaskStatus
+from api.tasks import Claimant, TaskStatus
 from tests.api.store_contract.stored import (
     MakeStore,
     claim_one,
@@ -37,7 +37,7 @@ class ClaimingContract:
         for uid in ("a", "b", "c"):
             store.put(new_task(uid))
 
-        taken = store.claim(owner="w1", limit=2, lease_s=60, solo_allowed=True)
+        taken = store.claim(Claimant("w1"), limit=2, lease_s=60)
 
         assert [record.uid for record in taken] == ["a", "b"]
 
@@ -49,7 +49,7 @@ class ClaimingContract:
         lock = threading.Lock()
 
         def work(store: SqlTaskStore, owner: str) -> None:
-            while records := store.claim(owner=owner, limit=3, lease_s=60, solo_allowed=True):
+            while records := store.claim(Claimant(owner), limit=3, lease_s=60):
                 with lock:
                     taken.update(record.uid for record in records)
 
@@ -71,8 +71,8 @@ class ClaimingContract:
         store.put(new_task("neighbour"))
 
         assert read(store, uid).solo
-        assert store.claim(owner="w1", limit=4, lease_s=60, solo_allowed=False) == []
-        taken = store.claim(owner="w1", limit=4, lease_s=60, solo_allowed=True)
+        assert store.claim(Claimant("w1", num_running=1), limit=4, lease_s=60) == []
+        taken = store.claim(Claimant("w1"), limit=4, lease_s=60)
         assert [record.uid for record in taken] == [uid]
 
     def test_tasks_before_a_solo_one_are_taken_without_it(self, store: SqlTaskStore) -> None:
@@ -83,7 +83,7 @@ class ClaimingContract:
         store.release(leases[0], crashed=False)
         store.put(new_task("last"))
 
-        taken = store.claim(owner="w1", limit=4, lease_s=60, solo_allowed=True)
+        taken = store.claim(Claimant("w1"), limit=4, lease_s=60)
 
         assert [record.uid for record in taken] == ["first"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from api.store import SqlTaskStore
-from api.tasks import Lease, NewTask, TaskOutput, TaskRecord, TaskStatus
+from api.tasks import Claimant, Lease, NewTask, TaskOutput, TaskRecord, TaskStatus
 
 MakeStore = Callable[..., SqlTaskStore]
 _numbers = itertools.count()
@@ -51,7 +51,7 @@ def lease_of(record: TaskRecord, owner: str = "w1") -> Lease:
 
 def try_claim(store: SqlTaskStore, owner: str = "w1", lease_s: float = 60.0) -> TaskRecord | None:
     """`lease_s` 0 gives a lease that is over at once."""
-    records = store.claim(owner=owner, limit=1, lease_s=lease_s, solo_allowed=True)
+    records = store.claim(Claimant(owner), limit=1, lease_s=lease_s)
     return records[0] if records else None
 
 

@@ -1,0 +1,234 @@
+"""Conversations with the server, without doing any of it.
+
+Each is a generator that yields what is to be done, a request or a pause, and gets back what came of
+it. So `Client` and `AsyncClient` share every rule, and each only knows how to send and how to wait.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import httpx
+
+from api.signing import sign
+from backdrop.client.errors import (
+    Busy,
+    ClientError,
+    ImageGone,
+    TransportFault,
+    UnexpectedAnswer,
+    WaitTimeout,
+    failure,
+    refusal,
+)
+from backdrop.client.options import GenerateOptions, ImageSource, generate_fields
+from backdrop.client.replies import Balance, ModelList, Task
+
+Result = TypeVar("Result")
+
+RETRIED_STATUS = frozenset({429, 502, 503, 504})
+FIRST_RETRY_S, MAX_RETRY_S = 0.5, 30.0
+FIRST_POLL_S, MAX_POLL_S = 0.2, 2.0
+# Raised before the request went out, so that to send it again cannot do anything twice.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this; POST where there is a body."""
+
+    url: str
+    json: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Generic[Result]):
+    """The flow has ended with this."""
+
+    result: Result
+
+
+Step: TypeAlias = Send | Pause
+Reply: TypeAlias = httpx.Response | httpx.TransportError | None
+Flow: TypeAlias = Generator[Step, Reply, Result]
+OnProgress: TypeAlias = Callable[[Task], object]
+
+
+class Conversation:
+    """The flows of one key pair at one server.
+
+    Args:
+        base_url: of the server.
+        public_key: of the caller.
+        private_key: likewise; signs, and is never sent.
+        max_retries: how often a request is sent again that the server did not take.
+    """
+
+    def __init__(
+        self, base_url: str, public_key: str, private_key: str, *, max_retries: int
+    ) -> None:
+        self._url = base_url.rstrip("/") + "/"
+        self._public_key = public_key
+        self._private_key = private_key
+        self._max_retries = max_retries
+
+    def call(self, action: str, fields: Mapping[str, Any]) -> Flow[dict[str, Any]]:
+        """One action, with retries; the answer.
+
+        Raises:
+            ClientError: whatever came instead of a success.
+        """
+        body = {"Action": action, "PublicKey": self._public_key, **fields}
+        body["Signature"] = sign(body, self._private_key)
+        # A lost answer to GenerateBackgrounds may have been that of a task that runs.
+        repeatable = action != "GenerateBackgrounds"
+        reply = yield from self._send(Send(self._url, body), repeatable=repeatable)
+        return _answer(reply, action)
+
+    def submit(self, foreground: ImageSource, options: GenerateOptions) -> Flow[str]:
+        """A GenerateBackgrounds task; its TaskUID."""
+        answer = yield from self.call("GenerateBackgrounds", generate_fields(foreground, options))
+        return str(answer["TaskUID"])
+
+    def tasks(self, uids: Sequence[str], *, action: str = "ListTasksDetails") -> Flow[list[Task]]:
+        """The tasks in the order of `uids`."""
+        answer = yield from self.call(action, {"TaskUIDList": list(uids)})
+        return [Task.from_wire(detail) for detail in answer["TaskDetailList"]]
+
+    def wait(
+        self, uid: str, *, on_progress: OnProgress | None, timeout_s: float | None
+    ) -> Flow[Task]:
+        """The task once it has finished. Asks the more seldom the longer nothing changes.
+
+        Raises:
+            TaskFailed: it ended as Error.
+            WaitTimeout: it has not ended in time.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        seen: Task | None = None
+        poll_s = FIRST_POLL_S
+        while True:
+            (task,) = yield from self.tasks([uid])
+            if task != seen:
+                seen, poll_s = task, FIRST_POLL_S
+                if on_progress is not None:
+                    on_progress(task)
+            if task.is_error:
+                raise failure(task)
+            if task.has_ended:
+                return task
+            if deadline is not None:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    assert timeout_s is not None
+                    raise WaitTimeout(task, timeout_s)
+                poll_s = min(poll_s, left_s)
+            yield Pause(poll_s)
+            poll_s = min(MAX_POLL_S, 1.5 * poll_s)
+
+    def images(self, task: Task) -> Flow[list[bytes]]:
+        """The files behind the task's URLs.
+
+        Raises:
+            ImageGone: they have expired.
+        """
+        files = []
+        for url in task.image_urls:
+            files.append((yield from self._download(url)))
+        return files
+
+    def running(self) -> Flow[list[str]]:
+        """Uids of the caller's tasks that have not ended."""
+        answer = yield from self.call("ListRunningTasks", {})
+        return list(answer["TaskUIDList"])
+
+    def models(self) -> Flow[ModelList]:
+        """Models that a request may name."""
+        return ModelList.from_wire((yield from self.call("ListModels", {})))
+
+    def balance(self) -> Flow[Balance]:
+        """The caller's credits."""
+        return Balance.from_wire((yield from self.call("GetCreditBalance", {})))
+
+    def _download(self, url: str) -> Flow[bytes]:
+        response = _response((yield from self._send(Send(url), repeatable=True)))
+        if response.status_code in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+            raise ImageGone(f"HTTP status {response.status_code} for {url}")
+        if not response.is_success:
+            raise UnexpectedAnswer(response.status_code, response.text[:200])
+        return response.content
+
+    def _send(self, step: Send, *, repeatable: bool) -> Flow[Reply]:
+        """What came of a request, sent again while that may help."""
+        for attempt in range(self._max_retries):
+            reply = yield step
+            if not _may_help_to_repeat(reply, repeatable=repeatable):
+                return reply
+            yield Pause(_retry_delay_s(reply, attempt))
+        return (yield step)
+
+
+def advance(flow: Flow[Result], reply: Reply) -> Step | Ended[Result]:
+    """The flow's next step, or its end."""
+    try:
+        return flow.send(reply)
+    except StopIteration as end:
+        return Ended(end.value)
+
+
+def _may_help_to_repeat(reply: Reply, *, repeatable: bool) -> bool:
+    """Whether the server did not take a request; or nobody knows, and it does not matter."""
+    if isinstance(reply, httpx.TransportError):
+        return repeatable or isinstance(reply, _NOT_SENT)
+    response = _response(reply)
+    if response.status_code in RETRIED_STATUS:
+        return True
+    if "json" not in response.headers.get("Content-Type", ""):
+        return False
+    try:
+        _answer(response, "")
+    except Busy:
+        return True
+    except ClientError:
+        return False
+    return False
+
+
+def _answer(reply: Reply, action: str) -> dict[str, Any]:
+    response = _response(reply)
+    try:
+        answer = response.json()
+        ret_code = answer["RetCode"]
+    except (ValueError, KeyError, TypeError):
+        raise UnexpectedAnswer(response.status_code, response.text[:200]) from None
+    if ret_code != 0:
+        raise refusal(action, ret_code, answer.get("Message", ""))
+    return dict(answer)
+
+
+def _response(reply: Reply) -> httpx.Response:
+    if isinstance(reply, httpx.TransportError):
+        raise TransportFault(str(reply) or type(reply).__name__) from reply
+    assert reply is not None, "a request is answered by a response or an error"
+    return reply
+
+
+def _retry_delay_s(reply: Reply, attempt: int) -> float:
+    """What the server asks for, else longer each time; spread, so that clients do not march."""
+    if isinstance(reply, httpx.Response):
+        asked = reply.headers.get("Retry-After", "")
+        if asked.isdecimal():
+            return min(MAX_RETRY_S, float(asked))
+    return min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**attempt) * random.uniform(0.75, 1.25)

@@ -1,0 +1,1 @@
+"""Prompts in the documented languages -> English, offline. `engine.translate` is the way in."""

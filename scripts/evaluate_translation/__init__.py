@@ -1,0 +1,1 @@
+"""Translates prompts as customers write them and tables what comes out."""
