@@ -6,14 +6,15 @@ can come between: a task holds its points exactly from its first to its last sta
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
+    BigInteger,
     Connection,
     and_,
+    bindparam,
     false,
     func,
     insert,
@@ -32,15 +33,36 @@ from api.tasks import Account, NewTask, TaskStatus
 UNSETTLED = and_(t.c.points_held == true(), t.c.finished_at.is_not(None))
 
 _a = accounts.c
-
-
-_COLUMNS = [accounts.c[field.name] for field in fields(Account)]
+_COLUMNS = [_a[field.name] for field in fields(Account)]
+# Made once, like those of the store: to build a statement takes longer than to run it.
+_ACCOUNT = select(*_COLUMNS).where(_a.public_key == bindparam("key"))
+_SETTLED = (
+    update(t)
+    .where(UNSETTLED)
+    .values(points_held=false())
+    .returning(t.c.tenant, t.c.points, t.c.state)
+)
+_SETTLED_ONE = _SETTLED.where(t.c.uid == bindparam("task"))
+_BOOKED = (
+    update(accounts)
+    .where(_a.public_key == bindparam("key"))
+    .values(
+        reserved_points=_a.reserved_points - bindparam("held", type_=BigInteger),
+        used_points=_a.used_points + bindparam("charged", type_=BigInteger),
+    )
+)
 
 
 def account_of(connection: Connection, public_key: str) -> Account:
     """The key's account."""
-    row = connection.execute(select(*_COLUMNS).where(_a.public_key == public_key)).one_or_none()
-    return Account() if row is None else Account(**row._mapping)
+    row = connection.execute(_ACCOUNT, {"key": public_key}).one_or_none()
+    return Account() if row is None else Account(*row)
+
+
+def all_accounts(connection: Connection) -> defaultdict[str, Account]:
+    """The account of every key."""
+    rows = connection.execute(select(_a.public_key, *_COLUMNS))
+    return defaultdict(Account, {public_key: Account(*values) for public_key, *values in rows})
 
 
 class Ledger:
@@ -54,6 +76,24 @@ class Ledger:
     def __init__(self, database: Database, *, max_queued_per_key: int | None) -> None:
         self._database = database
         self._max_queued_per_key = max_queued_per_key
+        cost = bindparam("cost", type_=BigInteger)
+        # The condition is part of the update, so that any number of them at once never take more
+        # than there is; on PostgreSQL they also queue up here, one after the other for each key.
+        self._reserve = (
+            update(accounts)
+            .where(
+                _a.public_key == bindparam("key"),
+                or_(
+                    _a.total_points.is_(None),
+                    _a.total_points - _a.used_points - _a.reserved_points >= cost,
+                ),
+                or_(_a.expires_at.is_(None), _a.expires_at > database.now),
+            )
+            .values(reserved_points=_a.reserved_points + cost)
+            .returning(_a.max_queued)
+        )
+        new = database.insert(accounts).values(public_key=bindparam("key"))
+        self._open = new.on_conflict_do_nothing()
 
     def account(self, tenant: str) -> Account:
         """See `TaskStore.account`."""
@@ -63,7 +103,8 @@ class Ledger:
     def require_place(self, tenant: str) -> None:
         """See `TaskStore.require_place`."""
         with self._database.read() as connection:
-            self._require_place(connection, tenant, num_new=1)
+            own_limit = account_of(connection, tenant).max_queued
+            self._require_place(connection, tenant, own_limit, num_new=1)
 
     def enter(self, connection: Connection, task: NewTask) -> None:
         """Set the points of a task aside that this transaction has stored.
@@ -72,40 +113,20 @@ class Ledger:
             TooFewCredits: there are less, or they have expired.
             QueueFull: the key has too many tasks waiting now.
         """
-        self._reserve(connection, task.tenant, task.points)
-        self._require_place(connection, task.tenant, num_new=0)
+        values = {"key": task.tenant, "cost": task.points}
+        row = connection.execute(self._reserve, values).one_or_none()
+        if row is None:  # it may have had no account so far
+            connection.execute(self._open, {"key": task.tenant})
+            row = connection.execute(self._reserve, values).one_or_none()
+        if row is None:
+            raise _too_few(account_of(connection, task.tenant), task.points)
+        self._require_place(connection, task.tenant, row.max_queued, num_new=0)
 
-    def _reserve(self, connection: Connection, public_key: str, points: int) -> None:
-        """Take `points` if they are there.
-
-        The condition is part of the update, so that any number of them at once never take more
-        than there is; on PostgreSQL they also queue up here, one after the other for each key.
-        """
-        enough = _a.total_points - _a.used_points - _a.reserved_points >= points
-        reservation = (
-            update(accounts)
-            .where(
-                _a.public_key == public_key,
-                or_(_a.total_points.is_(None), enough),
-                or_(_a.expires_at.is_(None), _a.expires_at > self._database.now),
-            )
-            .values(reserved_points=_a.reserved_points + points)
-        )
-        if connection.execute(reservation).rowcount == 1:
-            return
-        first = self._database.insert(accounts).values(public_key=public_key)
-        connection.execute(first.on_conflict_do_nothing())  # it may have had no account so far
-        if connection.execute(reservation).rowcount == 1:
-            return
-        left = account_of(connection, public_key).left_points
-        if left is None or left >= points:
-            raise TooFewCredits("The credits of this key have expired")
-        raise TooFewCredits(f"This task takes {points} credits, {left} are left")
-
-    def _require_place(self, connection: Connection, public_key: str, *, num_new: int) -> None:
+    def _require_place(
+        self, connection: Connection, public_key: str, own_limit: int | None, *, num_new: int
+    ) -> None:
         """Refuse what would have the key exceed its limit; exact once points are reserved."""
-        own = account_of(connection, public_key).max_queued
-        limit = self._max_queued_per_key if own is None else own
+        limit = self._max_queued_per_key if own_limit is None else own_limit
         if limit is None:
             return
         waiting = select(t.c.seq).where(
@@ -116,34 +137,30 @@ class Ledger:
             raise QueueFull(f"This key has {limit} tasks waiting, as many as it may")
 
 
-def settle(connection: Connection, *which: ColumnElement[bool]) -> None:
+def settle(connection: Connection, uid: str | None = None) -> None:
     """Charge what ended as Finished and release what ended otherwise; each task once.
 
     Args:
-        connection: of the transaction that ends the tasks.
-        which: conditions on the tasks; none settles all that ended, also those that a worker of a
-            version without accounts ended.
+        connection: of the transaction that ends the task.
+        uid: of the task; None settles all that ended, also those that a worker of a version
+            without accounts ended.
     """
-    ended = (
-        update(t)
-        .where(UNSETTLED, *which)
-        .values(points_held=false())
-        .returning(t.c.tenant, t.c.points, t.c.state)
-    )
+    query, values = (_SETTLED, {}) if uid is None else (_SETTLED_ONE, {"task": uid})
     held: Counter[str] = Counter()
     charged: Counter[str] = Counter()
-    for tenant, points, state in connection.execute(ended):
+    for tenant, points, state in connection.execute(query, values):
         held[tenant] += points
         charged[tenant] += points if state is TaskStatus.SUCCEEDED else 0
     for tenant in sorted(held):  # in one order everywhere: two of these cannot wait for each other
-        connection.execute(
-            update(accounts)
-            .where(_a.public_key == tenant)
-            .values(
-                reserved_points=_a.reserved_points - held[tenant],
-                used_points=_a.used_points + charged[tenant],
-            )
-        )
+        booking = {"key": tenant, "held": held[tenant], "charged": charged[tenant]}
+        connection.execute(_BOOKED, booking)
+
+
+def _too_few(account: Account, points: int) -> TooFewCredits:
+    left = account.left_points
+    if left is None or left >= points:
+        return TooFewCredits("The credits of this key have expired")
+    return TooFewCredits(f"This task takes {points} credits, {left} are left")
 
 
 def open_account(connection: Connection, public_key: str, **limits: Any) -> None:

@@ -28,9 +28,9 @@ class Chore:
         """Do it, if its time has come."""
         if time.monotonic() < self._due_at:
             return
+        self._due_at = time.monotonic() + self._period_s  # first: a signal may hurry it meanwhile
         try:
             self._work()
-            self._due_at = time.monotonic() + self._period_s
         except StoreUnavailable as exc:
             logger.warning("the task store does not answer: %s", exc)
             self._due_at = time.monotonic() + self._retry_s

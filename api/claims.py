@@ -1,10 +1,12 @@
 """Which tasks a worker takes: some that may share a forward, in a fair order, of a loaded model.
 
-A worker looks at the first `WINDOW` tasks of the queue, in the order of priority, virtual time and
-age. It takes the first of them, or the first whose model it has loaded, and with it the next ones
-of the same compat_key. Two bounds keep that fair: only heads of the highest waiting priority are
-compared, and a task at the head that is older than `AGED_S` is taken whatever is loaded. So the
-affinity delays no task by more than `AGED_S` and the one claim that is under way.
+The queue is in the order of priority, virtual time (see `api.fair_queue`) and age. A worker takes
+its first task, or, where the model of that one is not loaded, the first of the next `WINDOW` whose
+model is. The next tasks of the same compat_key ride along, as many as there is room for.
+
+Two bounds keep that fair: tasks of a higher priority are never passed over for a loaded model, nor
+is a first task older than `AGED_S`. So affinity delays no task by more than `AGED_S` and the claim
+that is under way then.
 """
 
 from __future__ import annotations
@@ -16,15 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
     Connection,
     Integer,
     Row,
+    ScalarSelect,
     Select,
     and_,
     bindparam,
     exists,
     func,
-    literal,
     or_,
     select,
 )
@@ -42,16 +46,19 @@ COLD_DELAY_S = 0.3  # a young task is left so long to an idle worker that has it
 LIVE_S = 15.0  # a worker that was not heard of for so long is not counted on
 _TRIES = 3
 
+_CANDIDATES = 8
+_IS_FIRST = t.c.seq.in_(bindparam("firsts", expanding=True))
 _QUEUED = t.c.state == TaskStatus.QUEUED
+_RUNNING = t.c.state == TaskStatus.RUNNING
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """A group to take from: its key, how many, and whether keys have limits to be observed."""
+    """A group to take from, how many, of which only (empty for any), and whether keys have limits."""
 
     compat_key: str
     limit: int
-    full: Sequence[str]
+    firsts: Sequence[int]
     limited: bool
 
 
@@ -69,23 +76,33 @@ class Claims:
     ) -> None:
         self._database = database
         now = database.now
-        limit_of_key = func.coalesce(tenants.c.max_running, literal(max_running_per_key, Integer))
-        running = t.c.state == TaskStatus.RUNNING
+        limit_of_key: ColumnElement[int | None] = tenants.c.max_running
+        if max_running_per_key is not None:
+            limit_of_key = func.coalesce(limit_of_key, max_running_per_key)
         self._full = (
             select(t.c.tenant)
             .join(tenants, tenants.c.name == t.c.tenant)
-            .where(running)
+            .where(_RUNNING)
             .group_by(t.c.tenant, tenants.c.max_running)
             .having(func.count() >= limit_of_key)
         )
         limited = exists().where(limit_of_key.is_not(None)).select_from(tenants)
         due = and_(_QUEUED, or_(t.c.not_before.is_(None), t.c.not_before <= now))
-        self._look = {
-            has_full: _heads(_window(due, has_full=has_full), now=now, limited=limited)
-            for has_full in (False, True)
+        queues = {past_full: _queue(due, past_full=past_full) for past_full in (False, True)}
+        age_s = (now - t.c.created_at).label("age_s")
+        self._firsts = _firsts(due)
+        self._heads = {
+            past_full: queue.add_columns(
+                age_s, _num_workers(now).label("num_workers"), limited.label("limited")
+            ).limit(1)
+            for past_full, queue in queues.items()
         }
-        self._pick = {
-            has_full: _members(_window(due, has_full=has_full)) for has_full in (False, True)
+        self._of_loaded = {past_full: _of_loaded(queue) for past_full, queue in queues.items()}
+        self._waiting = select(func.count()).select_from(
+            select(t.c.seq).where(due).limit(_number("at_most")).subquery()
+        )
+        self._members = {
+            past_full: _members(due, past_full=past_full) for past_full in (False, True)
         }
         self._lock_limits = (
             select(tenants.c.name, limit_of_key.label("max_running"))
@@ -94,8 +111,8 @@ class Claims:
             .with_for_update()
         )
         self._count_running = (
-            select(t.c.tenant, func.count())
-            .where(running, t.c.tenant.in_(bindparam("names", expanding=True)))
+            select(t.c.tenant, func.count().label("num_running"))
+            .where(_RUNNING, t.c.tenant.in_(bindparam("names", expanding=True)))
             .group_by(t.c.tenant)
         )
         self._take = (
@@ -132,10 +149,42 @@ class Claims:
                 return taken
         return []
 
+    def _choose(self, connection: Connection, claimant: Claimant, limit: int) -> _Choice | None:
+        full = connection.scalars(self._full).all()
+        firsts = connection.scalars(self._firsts, {"full": full}).all() if full else ()
+        first = connection.execute(self._heads[bool(full)], {"firsts": firsts}).one_or_none()
+        if first is None or not _fits(first, claimant.num_running):
+            return None  # it must run alone: the busy drain, and one of them becomes free for it
+        head = first
+        if first.model_key not in claimant.loaded and first.age_s < AGED_S:
+            head = self._first_of_loaded(connection, claimant, first, firsts) or first
+            if head is first and first.age_s < COLD_DELAY_S:
+                parameters = {"claimant": claimant.owner}
+                warm = connection.scalars(self._idle, parameters)
+                if any(first.model_key in loaded for loaded in warm):
+                    return None
+        if limit > 1 and first.num_workers > 1:
+            at_most = limit * first.num_workers
+            waiting = connection.execute(self._waiting, {"at_most": at_most}).scalar_one()
+            limit = math.ceil(waiting / first.num_workers)
+        return _Choice(head.compat_key, limit, firsts, first.limited)
+
+    def _first_of_loaded(
+        self, connection: Connection, claimant: Claimant, first: Row[Any], firsts: Sequence[int]
+    ) -> Row[Any] | None:
+        """The first task of the window whose model is loaded, of the same priority as `first`."""
+        if not claimant.loaded:
+            return None
+        parameters = {"loaded": list(claimant.loaded), "priority": first.priority, "firsts": firsts}
+        candidates = connection.execute(self._of_loaded[bool(firsts)], parameters)
+        return next((each for each in candidates if _fits(each, claimant.num_running)), None)
+
     def _try_to_take(self, choice: _Choice, claimant: Claimant, lease_s: float) -> list[TaskRecord]:
         """Empty where others were quicker."""
+        of_group = {"compat_key": choice.compat_key, "limit": choice.limit, "firsts": choice.firsts}
         with self._database.write() as connection:
-            members = self._members(connection, choice)
+            query = self._members[bool(choice.firsts)]
+            members = connection.execute(query, of_group).all()
             if choice.limited:
                 members = self._within_limits(connection, members)
             taken = _takable(members, claimant)
@@ -145,33 +194,13 @@ class Claims:
             rows = connection.execute(self._take, parameters).all()
         return [_record(row) for row in sorted(rows, key=lambda row: taken.index(row.seq))]
 
-    def _choose(self, connection: Connection, claimant: Claimant, limit: int) -> _Choice | None:
-        full = connection.scalars(self._full).all()
-        heads = connection.execute(self._look[bool(full)], {"full": full}).all()
-        if not heads or not _fits(heads[0], claimant.num_running):
-            return None  # the first must run alone: the busy drain, and one becomes free for it
-        head = _preferred(heads, claimant)
-        if head.model_key not in claimant.loaded and head.age_s < COLD_DELAY_S:
-            parameters = {"claimant": claimant.owner}
-            if any(head.model_key in each for each in connection.scalars(self._idle, parameters)):
-                return None
-        share = math.ceil(head.num_waiting / max(1, head.num_workers))
-        return _Choice(head.compat_key, min(limit, share), full, head.limited)
-
-    def _members(self, connection: Connection, choice: _Choice) -> Sequence[Row[Any]]:
-        parameters = {
-            "full": choice.full,
-            "compat_key": choice.compat_key,
-            "limit": choice.limit,
-        }
-        return connection.execute(self._pick[bool(choice.full)], parameters).all()
-
     def _within_limits(self, connection: Connection, members: Sequence[Row[Any]]) -> list[Row[Any]]:
         """Those that their keys may run now; no other claim decides that until this one is done."""
         names = {"names": sorted({member.tenant for member in members})}
         limits = {row.name: row.max_running for row in connection.execute(self._lock_limits, names)}
-        counts = connection.execute(self._count_running, names).tuples()
-        running: Counter[str] = Counter(dict(counts.all()))
+        running: Counter[str] = Counter()
+        for row in connection.execute(self._count_running, names):
+            running[row.tenant] = row.num_running
         allowed = []
         for member in members:
             max_running = limits.get(member.tenant)
@@ -181,76 +210,68 @@ class Claims:
         return allowed
 
 
-def _window(due: Any, *, has_full: bool) -> Select[Any]:
-    """The tasks a claim looks at.
+def _queue(due: ColumnElement[bool], *, past_full: bool) -> Select[Any]:
+    """The tasks that may be taken, in order; `past_full`: only those of the parameter `firsts`."""
+    names = ("seq", "compat_key", "model_key", "priority", "vtime", "solo", "max_batch")
+    query = select(*(t.c[name] for name in names)).where(due)
+    if past_full:
+        return query.where(_IS_FIRST).order_by(*_by_no_index(t.c))
+    return query.order_by(*_in_order(t.c))
 
-    Where keys have reached their limit of running tasks, all their tasks would have to be passed
-    over, thousands perhaps. So then it is the first task of each key that has not.
+
+def _firsts(due: ColumnElement[bool]) -> Select[Any]:
+    """The first task of each key that is not at its limit of running tasks.
+
+    Where some are, all their tasks would have to be passed over, thousands perhaps: so then these
+    are the queue. The index of a key's unfinished tasks leads to them.
     """
-    columns = ("seq", "compat_key", "model_key", "priority", "vtime", "created_at")
-    query = select(*(t.c[name] for name in columns), t.c.solo, t.c.max_batch)
-    if has_full:
-        mine = and_(t.c.tenant == tenants.c.name, due)
-        first = select(t.c.seq).where(mine).order_by(t.c.seq).limit(1).correlate(tenants)
-        full = tenants.c.name.in_(bindparam("full", expanding=True))
-        query = query.where(t.c.seq.in_(select(first.scalar_subquery()).where(~full)))
-    else:
-        query = query.where(due)
-    return query.order_by(*_in_order(t.c)).limit(WINDOW)
+    # Not "=": then PostgreSQL would see that the order is by seq alone, and may read in that.
+    is_mine = t.c.tenant.between(tenants.c.name, tenants.c.name)
+    mine = and_(is_mine, t.c.finished_at.is_(None), due)
+    first = select(t.c.seq).where(mine).order_by(t.c.tenant, t.c.seq).limit(1).correlate(tenants)
+    full = tenants.c.name.in_(bindparam("full", expanding=True))
+    return select(first.scalar_subquery()).where(~full)
 
 
-def _heads(window: Select[Any], *, now: Any, limited: Any) -> Select[Any]:
-    """The first task of each compat_key, in order, and what a claim must know beside them."""
-    w = window.subquery("w")
-    place = func.row_number().over(partition_by=w.c.compat_key, order_by=_in_order(w.c))
-    ranked = select(w, place.label("place"), func.count().over().label("num_waiting")).subquery(
-        "ranked"
-    )
-    live = (
-        select(func.count())
-        .where(~workers.c.draining, workers.c.last_beat_at > now - LIVE_S)
-        .scalar_subquery()
-    )
+def _of_loaded(queue: Select[Any]) -> Select[Any]:
+    window = queue.limit(WINDOW).subquery("w")
+    is_loaded = window.c.model_key.in_(bindparam("loaded", expanding=True))
     return (
-        select(
-            ranked,
-            (now - ranked.c.created_at).label("age_s"),
-            live.label("num_workers"),
-            limited.label("limited"),
-        )
-        .where(ranked.c.place == 1)
-        .order_by(*_in_order(ranked.c))
+        select(window)
+        .where(is_loaded, window.c.priority == bindparam("priority"))
+        .order_by(*_in_order(window.c))
+        .limit(_CANDIDATES)
     )
 
 
-def _members(window: Select[Any]) -> Select[Any]:
+def _members(due: ColumnElement[bool], *, past_full: bool) -> Select[Any]:
     """The first tasks of a group, locked; those that another claim holds are passed over."""
-    w = window.subquery("w")
-    seqs = select(w.c.seq).where(w.c.compat_key == bindparam("compat_key"))
-    return (
-        select(t.c.seq, t.c.tenant, t.c.solo, t.c.max_batch, t.c.num_images)
-        .where(t.c.seq.in_(seqs), _QUEUED)
-        .order_by(*_in_order(t.c))
-        .limit(bindparam("limit", type_=t.c.num_images.type))
-        .with_for_update(skip_locked=True)
-    )
+    query = select(t.c.seq, t.c.tenant, t.c.solo, t.c.max_batch, t.c.num_images)
+    query = query.where(due, t.c.compat_key == bindparam("compat_key"))
+    if past_full:
+        query = query.where(_IS_FIRST).order_by(*_by_no_index(t.c))
+    else:
+        query = query.order_by(*_in_order(t.c))
+    return query.limit(_number("limit")).with_for_update(skip_locked=True)
+
+
+def _num_workers(now: ColumnElement[float]) -> ScalarSelect[int]:
+    """Those that take tasks."""
+    is_live = and_(~workers.c.draining, workers.c.last_beat_at > now - LIVE_S)
+    return select(func.count()).where(is_live).select_from(workers).scalar_subquery()
+
+
+def _number(name: str) -> BindParameter[int]:
+    return bindparam(name, type_=Integer)
 
 
 def _in_order(columns: Any) -> list[Any]:
     return [columns.priority.desc(), columns.vtime, columns.seq]
 
 
-def _preferred(heads: Sequence[Row[Any]], claimant: Claimant) -> Row[Any]:
-    """The head to begin with: one of a loaded model, unless the first is aged."""
-    first = heads[0]
-    if first.age_s >= AGED_S:
-        return first
-    for head in heads:
-        if head.priority != first.priority:
-            break
-        if head.model_key in claimant.loaded and _fits(head, claimant.num_running):
-            return head
-    return first
+def _by_no_index(columns: Any) -> list[Any]:
+    """The same order for a few tasks that are known: no index shall be read through for it."""
+    return [-columns.priority, columns.vtime, columns.seq]
 
 
 def _fits(task: Row[Any], num_running: int) -> bool:

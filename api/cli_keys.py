@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from api import keys_command
-from api.cli_options import AsJson, DataDir, naming_what_failed, settings_of
+from api.cli_options import AsJson, DataDir, UsageFault, naming_what_failed, settings_of
 from api.tasks import Account
 
 MAX_TOP_UP = 10**12
@@ -78,6 +78,34 @@ def top_up_key(
         keys_command.top_up_key(
             settings, public_key, credit, expires_at=_unix_s(expires), as_json=as_json
         )
+
+
+@keys_app.command("share")
+def share_key(
+    public_key: PublicKey,
+    weight: Annotated[
+        float | None, typer.Option(help="Beside other keys that wait; 1 if never set.")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-1000, max=1000, help="Before all of lower ones; else 0.")
+    ] = None,
+    max_running: Annotated[
+        int | None, typer.Option(min=0, help="So many tasks at once; 0 for the service's limit.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set what is given of a key's share of the workers, then print it."""
+    settings = settings_of(data_dir=data_dir)
+    given = {"weight": weight, "priority": priority}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if max_running is not None:
+        changes["max_running"] = max_running or None
+    with naming_what_failed(settings):
+        try:
+            keys_command.share_key(settings, public_key, changes, as_json=as_json)
+        except ValueError as exc:
+            raise UsageFault(str(exc)) from exc
 
 
 def _unix_s(time: datetime | None) -> float | None:

@@ -92,9 +92,10 @@ class Database:
             StoreUnavailable: the database cannot be reached.
         """
         with _errors_named():
-            connection = self._engine.raw_connection()
-            connection.detach()
-            return connection.driver_connection
+            pooled = self._engine.raw_connection()
+            connection = pooled.driver_connection
+            pooled.detach()
+            return connection
 
     def insert(self, table: Table) -> Upsert:
         """An insert that knows `on_conflict_do_update`."""
@@ -170,11 +171,12 @@ def _errors_named() -> Iterator[None]:
         raise StoreUnavailable(str(orig)) from cause
     except exc.IntegrityError:
         raise  # the caller's to name: what it wrote is there already
-    except exc.ProgrammingError as cause:
-        raise _misfit(cause.orig) from cause
     except exc.DatabaseError as cause:
-        if getattr(cause.orig, "sqlstate", None) in _UNAVAILABLE_STATES:
+        sqlstate = getattr(cause.orig, "sqlstate", None)
+        if cause.connection_invalidated or sqlstate in _UNAVAILABLE_STATES:
             raise StoreUnavailable(str(cause.orig)) from cause
+        if isinstance(cause, exc.ProgrammingError):
+            raise _misfit(cause.orig) from cause
         raise TaskStoreError(f"the task store is damaged: {cause.orig}") from cause
 
 

@@ -13,11 +13,14 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
     Connection,
     Float,
-    ScalarSelect,
+    SmallInteger,
     bindparam,
     func,
+    literal,
+    literal_column,
     select,
     update,
 )
@@ -50,9 +53,11 @@ class FairQueue:
         self._database = database
         cost: BindParameter[float] = bindparam("cost", type_=Float)
         new = database.insert(tenants).values(
-            name=bindparam("tenant"), vtime=_reached(priority=0) + cost
+            name=bindparam("tenant"), vtime=_reached(literal(0)) + cost
         )
-        start = database.greatest(tenants.c.vtime, _reached(priority=tenants.c.priority))
+        # Of the row that is there: as a column of the table it would be joined in once more.
+        priority = literal_column("tenants.priority", SmallInteger)
+        start = database.greatest(tenants.c.vtime, _reached(priority))
         self._enter = new.on_conflict_do_update(
             index_elements=[tenants.c.name], set_={"vtime": start + cost / tenants.c.weight}
         ).returning(tenants.c.vtime, tenants.c.weight, tenants.c.priority)
@@ -97,21 +102,15 @@ class FairQueue:
         return Share() if row is None else Share(**row._mapping)
 
 
-def _reached(*, priority: Any) -> Any:
+def _reached(priority: ColumnElement[int]) -> ColumnElement[float]:
     """The virtual time of the first task that waits; where none does, of the last that was put."""
-    first: ScalarSelect[Any] = (
+    first = (
         select(t.c.vtime)
         .where(t.c.state == TaskStatus.QUEUED, t.c.priority == priority)
         .order_by(t.c.vtime)
         .limit(1)
-        .correlate(tenants)
         .scalar_subquery()
     )
     others = tenants.alias("others")
-    last = (
-        select(func.max(others.c.vtime))
-        .where(others.c.priority == priority)
-        .correlate(tenants)
-        .scalar_subquery()
-    )
+    last = select(func.max(others.c.vtime)).where(others.c.priority == priority).scalar_subquery()
     return func.coalesce(first, last, 0.0)

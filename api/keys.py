@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 
-from api.accounts import account_of, open_account
+from api.accounts import account_of, all_accounts, open_account
 from api.database import Database
 from api.errors import TaskStoreError
 from api.key_cipher import KeyCipher
@@ -119,7 +119,11 @@ class KeyRing:
         revocation = (
             update(api_keys)
             .where(_k.public_key == public_key)
-            .values(revoked_at=func.coalesce(_k.revoked_at, self._database.now))
+            .values(
+                revoked_at=func.coalesce(_k.revoked_at, self._database.now),
+                # Nobody's: so a process of a version that knows no revoked keys refuses it too.
+                private_key=secrets.token_hex(32),
+            )
         )
         with self._database.write() as connection:
             if connection.execute(revocation).rowcount == 0:
@@ -148,19 +152,16 @@ class KeyRing:
 
     def entries(self) -> list[KeyEntry]:
         """All keys, those of the settings first, then by age."""
+        stored = (
+            select(_k.public_key, _k.label, _k.created_at, _k.revoked_at)
+            .where(_k.public_key.not_in(self._extra))
+            .order_by(_k.created_at, _k.public_key)
+        )
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(_k.public_key, _k.label, _k.created_at, _k.revoked_at)
-                .where(_k.public_key.not_in(self._extra))
-                .order_by(_k.created_at, _k.public_key)
-            ).all()
-            return [
-                KeyEntry(public, "", None, None, True, account_of(connection, public))
-                for public in self._extra
-            ] + [
-                KeyEntry(*row, in_settings=False, account=account_of(connection, row.public_key))
-                for row in rows
-            ]
+            rows = connection.execute(stored).all()
+            account = all_accounts(connection)
+        extra = [KeyEntry(public, "", None, None, True, account[public]) for public in self._extra]
+        return extra + [KeyEntry(*row, False, account[row.public_key]) for row in rows]
 
     def seal_all(self) -> int:
         """Seal what is stored in clear or under an earlier secret; how many rows that were.
@@ -173,12 +174,12 @@ class KeyRing:
             if self._cipher.is_current(stored, public_key=public_key):
                 continue
             private_key = self._cipher.open(stored, public_key=public_key)
-            again = update(api_keys).where(_k.public_key == public_key, _k.private_key == stored)
+            row = update(api_keys).where(_k.public_key == public_key, _k.private_key == stored)
+            row = row.values(private_key=self._cipher.seal(private_key, public_key=public_key))
             with self._database.write() as connection:
-                again = again.values(
-                    private_key=self._cipher.seal(private_key, public_key=public_key)
-                )
-                sealed += connection.execute(again).rowcount
+                if not self._database.is_postgresql:  # else the key of before stays in the file
+                    connection.exec_driver_sql("PRAGMA secure_delete = ON")
+                sealed += connection.execute(row).rowcount
         return sealed
 
     def is_empty(self) -> bool:

@@ -1,11 +1,12 @@
-"""`backdrop keys add|list|revoke|topup`."""
+"""`backdrop keys add|list|revoke|topup|share`."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,13 +103,30 @@ def top_up_key(
         typer.echo(f"{public_key} has {account.left_points} of {account.total_points} credits left")
 
 
+def share_key(
+    settings: Settings, public_key: str, changes: Mapping[str, Any], *, as_json: bool
+) -> None:
+    """Changes fields of a key's `Share` and prints it.
+
+    Raises:
+        ValueError: a value is out of range.
+        TaskStoreError: the store cannot be used.
+    """
+    with closing(open_store(settings)) as store:
+        share = replace(store.fair_queue.share(public_key), **changes)
+        store.fair_queue.set_share(public_key, share)
+    if as_json:
+        values = {"Weight": share.weight, "Priority": share.priority}
+        _print_json({"PublicKey": public_key, **values, "MaxRunning": share.max_running})
+        return
+    limit = share.max_running or "as the service has it"
+    typer.echo(f"weight {share.weight:g}, priority {share.priority}, max running {limit}")
+
+
 @contextmanager
 def _ring(settings: Settings) -> Iterator[KeyRing]:
-    store = open_store(settings)
-    try:
+    with closing(open_store(settings)) as store:
         yield KeyRing(store.database, settings.keys, key_cipher(settings))
-    finally:
-        store.close()
 
 
 def _as_json(entry: KeyEntry) -> dict[str, Any]:

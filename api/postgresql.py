@@ -27,7 +27,12 @@ _CONNECT: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
     "application_name": "backdrop",
 }
-_LIMITS_MS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+# What the planner thinks of the queue's length is minutes old, and it may be 10 or 10,000: where it
+# takes it for short it would read all of it and sort. Every query here has an index of its own.
+_PLANS = dict.fromkeys(("enable_seqscan", "enable_bitmapscan"), "off")
+# No transaction waits for anything but the database: one that does stands in a frozen process, and
+# the rows it holds would stay with it.
+IDLE_TIMEOUT_S = 5.0
 
 
 def postgresql_engine(url: URL) -> Engine:
@@ -56,7 +61,7 @@ def postgresql_engine(url: URL) -> Engine:
             f"PostgreSQL needs psycopg, which cannot be used: {cause}; "
             "install it by `pip install 'backdrop[postgres]'`"
         ) from cause
-    event.listen(engine, "connect", _limit_waits)
+    event.listen(engine, "connect", _prepare)
     return engine
 
 
@@ -66,9 +71,13 @@ def lock_for_upgrade(connection: Connection) -> None:
     connection.execute(func.pg_advisory_xact_lock(_UPGRADE_LOCK).select())
 
 
-def _limit_waits(connection: Any, _record: object) -> None:
-    """As SQLite's busy timeout: nothing waits for ever, nor does a frozen process hold others up."""
-    limit_ms = int(BUSY_TIMEOUT_S * 1000)
-    settings = ", ".join(f"set_config('{name}', '{limit_ms}', false)" for name in _LIMITS_MS)
-    connection.execute(f"SELECT {settings}")
+def _prepare(connection: Any, _record: object) -> None:
+    settings = {
+        "lock_timeout": f"{BUSY_TIMEOUT_S}s",
+        "statement_timeout": f"{2 * BUSY_TIMEOUT_S}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S}s",
+        **_PLANS,
+    }
+    calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+    connection.execute(f"SELECT {calls}", [each for pair in settings.items() for each in pair])
     connection.commit()

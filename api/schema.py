@@ -93,6 +93,9 @@ def _partial_index(name: str, *columns: ColumnElement[Any], where: str) -> None:
 
 _c = tasks.c
 _partial_index("tasks_queued", _c.priority.desc(), _c.vtime, _c.seq, where="state = 'queued'")
+_partial_index(
+    "tasks_groups", _c.compat_key, _c.priority.desc(), _c.vtime, _c.seq, where="state = 'queued'"
+)
 _partial_index("tasks_waiting", _c.queue_deadline, where="state = 'queued'")
 _partial_index("tasks_running", _c.lease_until, where="state = 'running'")
 _partial_index("tasks_unfinished", _c.tenant, _c.seq, where="finished_at IS NULL")
@@ -171,6 +174,8 @@ tenants = Table(
     Column("priority", SmallInteger, nullable=False, server_default="0"),
     Column("max_running", Integer),
 )
+
+_partial_index("tenants_limited", tenants.c.name, where="max_running IS NOT NULL")
 
 workers = Table(
     "workers",

@@ -275,7 +275,7 @@ class Settings(S3Settings):
     @classmethod
     def _is_a_url(cls, value: SecretStr | None) -> SecretStr | None:
         text = "" if value is None else value.get_secret_value()
-        if value is not None and not text.startswith(("postgresql://", "sqlite:///")):
+        if value is not None and not text.startswith(("postgresql", "sqlite:///")):
             raise ValueError("a database's URL starts with postgresql:// or sqlite:///")
         return value
 

@@ -237,7 +237,7 @@ class SqlTaskStore:
             if sorted(output.image_index for output in outputs) != list(range(num_images)):
                 raise IllegalMove(f"task {lease.uid} has not all of its {num_images} images")
             insert_outputs(connection, lease.uid, outputs)
-            settle(connection, t.c.uid == lease.uid)
+            settle(connection, lease.uid)
 
     def fail(
         self,
@@ -286,7 +286,7 @@ class SqlTaskStore:
                 status = TaskStatus.QUEUED
             connection.execute(move.where(held(lease)))
             if status.is_final:
-                settle(connection, t.c.uid == lease.uid)
+                settle(connection, lease.uid)
             return status
 
     def end_canceled(self, lease: Lease) -> None:
@@ -304,7 +304,7 @@ class SqlTaskStore:
             if status is TaskStatus.QUEUED:
                 move = move_from(TaskStatus.QUEUED, TaskStatus.CANCELED)
                 connection.execute(move.where(mine).values(**CANCELED, **self._ended()))
-                settle(connection, mine)
+                settle(connection, uid)
                 return TaskStatus.CANCELED
             if status is TaskStatus.RUNNING:
                 connection.execute(update(t).where(mine).values(cancel_requested=True))
@@ -354,7 +354,7 @@ class SqlTaskStore:
         move = move.where(held(lease)).values(**self._ended())
         if connection.execute(move.returning(t.c.seq)).first() is None:
             raise lease_lost(lease)
-        settle(connection, t.c.uid == lease.uid)
+        settle(connection, lease.uid)
 
 
 def open_store(settings: Settings) -> SqlTaskStore:

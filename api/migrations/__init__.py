@@ -37,8 +37,8 @@ def is_current(connection: Connection) -> bool:
     return bool(revision == HEAD)
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the tables to `HEAD` within the transaction of `connection`.
+def upgrade(connection: Connection, revision: str = HEAD) -> None:
+    """Bring the tables to `revision` within the transaction of `connection`.
 
     No other process may do so at the same time: the caller holds a lock.
     """
@@ -48,4 +48,4 @@ def upgrade(connection: Connection) -> None:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "api:migrations")
     with _one_thread:
-        command.upgrade(config, HEAD)
+        command.upgrade(config, revision)

@@ -53,7 +53,10 @@ class Bench:
             min_free_disk_bytes=changes.pop("min_free_disk_bytes", 0),
             **changes,
         )
-        self.store = SqlTaskStore(open_database(f"sqlite:///{folder / 'tasks.sqlite3'}"))
+        self.store = SqlTaskStore(
+            open_database(f"sqlite:///{folder / 'tasks.sqlite3'}"),
+            max_queued_per_key=self.settings.max_queued_per_key,
+        )
         self.blobs = open_blobs(self.settings)
         keys = KeyRing(self.store.database, self.settings.keys)
         registry = load_registry(models)

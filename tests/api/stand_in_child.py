@@ -6,6 +6,9 @@ kill       kills itself in the middle, after its first image
 fail       first image only, then error 1205
 bad_image  error 1204
 hang       nothing at all
+stuck      nothing at all, not even when it is canceled
+greedy     ends for want of memory, after its pause, where other tasks are here
+too_big    ends for want of memory
 short      says that it finished, with one image missing
 
 Run as `stand_in_child.py LOG [never_ready] --fd N`; appends "start UID" to the file LOG.
@@ -30,6 +33,7 @@ from api.messages import (
     Add,
     Cancel,
     ImageBytes,
+    Loaded,
     Progress,
     Ready,
     Start,
@@ -56,6 +60,10 @@ class Job:
     next_at: float = 0.0
 
 
+SILENT = ("hang", "stuck")
+NO_JOB = Job("", "", 0, 0.0, 0.0)
+
+
 class StandIn:
     """The loop of `api.compute_loop` with a stand-in for the engine."""
 
@@ -71,16 +79,18 @@ class StandIn:
             sys.exit(3)
         self.connection.send(Ready(start.device))
         while True:
-            busy = any(job.behave != "hang" for job in self.jobs.values())
+            busy = any(job.behave not in SILENT for job in self.jobs.values())
             while self.connection.poll(0.005 if busy else None):
                 self.receive(self.connection.recv())
                 busy = bool(self.jobs)
             for job in list(self.jobs.values()):
-                if time.monotonic() >= job.next_at and job.behave != "hang":
+                if time.monotonic() >= job.next_at and job.behave not in SILENT:
                     self.advance(job)
 
     def receive(self, message: Add | Cancel) -> None:
         if isinstance(message, Cancel):
+            if self.jobs.get(message.uid, NO_JOB).behave == "stuck":
+                return
             if self.jobs.pop(message.uid, None):
                 self.connection.send(TaskEnded(message.uid, 1206, "canceled"))
             return
@@ -96,9 +106,12 @@ class StandIn:
             params.get("finish_s", 0.0),
             next_at=time.monotonic() + pause_s,
         )
+        self.connection.send(Loaded(("PICPIK General",)))
 
     def advance(self, job: Job) -> None:
-        if job.behave == "bad_image":
+        if job.behave == "too_big" or (job.behave == "greedy" and len(self.jobs) > 1):
+            self.end(job, 1205, "the device ran out of memory", out_of_memory=True)
+        elif job.behave == "bad_image":
             self.end(job, 1204, "the image cannot be decoded")
         elif job.finish_s:
             job.stage = FINISHING
@@ -120,9 +133,11 @@ class StandIn:
         else:
             self.end(job, 0, "")
 
-    def end(self, job: Job, error_code: int, error_text: str) -> None:
+    def end(
+        self, job: Job, error_code: int, error_text: str, *, out_of_memory: bool = False
+    ) -> None:
         del self.jobs[job.uid]
-        self.connection.send(TaskEnded(job.uid, error_code, error_text))
+        self.connection.send(TaskEnded(job.uid, error_code, error_text, out_of_memory))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import functools
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis
@@ -18,8 +20,11 @@ from api.accounts import open_account
 from api.errors import TooFewCredits
 from api.schema import tasks as t
 from api.store import SqlTaskStore
-from api.tasks import Lease, TaskStatus
+from api.tasks import Account, Lease, TaskStatus
+from tests.api.bench import Bench
 from tests.api.store_contract.stored import lease_of, new_task, output, read, try_claim
+from tests.api.supervised import Service
+from tests.api.wire import KEYS, generate
 
 ROOT = Path(__file__).resolve().parents[2]
 TOTAL = 25
@@ -151,3 +156,53 @@ def test_a_killed_process_leaves_no_point_astray(tmp_path: Path):
                 store.end_canceled(lease_of(read(store, uid)))
     assert store.account(tenant="alice").used_points > 0
     store.close()
+
+
+def test_processes_at_once_never_take_more_than_there_is(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'tasks.db'}"
+    store = SqlTaskStore(url)
+    with store.database.write() as connection:
+        open_account(connection, "alice", total_points=50)
+    program = (
+        "import sys; from api.store import SqlTaskStore; from api.errors import TooFewCredits\n"
+        "from tests.api.store_contract.stored import new_task\n"
+        "store = SqlTaskStore(sys.argv[1])\n"
+        "for number in range(12):\n"
+        "    try: store.put(new_task(f'{sys.argv[2]}-{number}', points=3)); print(number)\n"
+        "    except TooFewCredits: pass\n"
+    )
+    submitters = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, url, name], stdout=subprocess.PIPE, cwd=ROOT
+        )
+        for name in "ab"
+    ]
+    accepted = sum(len(each.communicate(timeout=60)[0].split()) for each in submitters)
+    assert accepted == 16
+    assert store.account(tenant="alice").left_points == 2
+    store.close()
+
+
+def test_requests_at_once_never_take_more_than_there_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    public, private = bench.app.state.service.keys.add(account=Account(total_points=5))
+    monkeypatch.setitem(KEYS, public, private)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: bench.caller.ask(generate(), public), range(12)))
+    assert Counter(answer["RetCode"] for answer in answers) == {0: 5, 1201: 7}
+    assert len(bench.files()) == 5, "what was refused leaves no files"
+    balance = bench.caller.call(public, Action="GetCreditBalance")
+    assert (balance["TotalCredits"], balance["UsedCredits"]) == (5, 0)
+    assert balance["ReservedCredits"] == 5
+
+
+def test_a_supervisor_settles_what_its_children_do(service: Service):
+    poison = service.put("kill")
+    good = service.put(num_images=2)
+    assert service.store.account(tenant="alice").reserved_points == 6
+    with service.supervisor():
+        assert service.wait(good).status is TaskStatus.SUCCEEDED
+        assert service.wait(poison).attempts == 3
+    account = service.store.account(tenant="alice")
+    assert (account.reserved_points, account.used_points) == (0, 3)

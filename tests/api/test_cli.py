@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,20 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from api import cli
 from api.database import open_database
 from api.keys import KeyRing
 from api.process import OFFLINE
 from api.settings import Settings
+from tests.api.command import assert_one_line, run, server
 from tests.api.wire import png, signature
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit status, standard output and error of the command in this process."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture(autouse=True)
@@ -40,24 +30,6 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("BACKDROP_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BACKDROP_DATA_DIR", str(tmp_path / "data"))
-
-
-@contextmanager
-def server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running command and the first line it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "backdrop", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def test_a_first_start_prints_the_url_and_one_working_key_pair(tmp_path: Path):
@@ -118,14 +90,6 @@ def test_a_port_in_use_is_one_clear_line(capsys):
         status, out, err = run(capsys, "api", "--port", port)
     assert (status, out) == (2, "")
     assert_one_line(err, f"127.0.0.1:{port}", "in use")
-
-
-def assert_one_line(err: str, *texts: str) -> None:
-    lines = [line for line in err.splitlines() if line.startswith("backdrop: ")]
-    assert len(lines) == 1, err
-    assert "Traceback" not in err
-    for text in texts:
-        assert text in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +205,19 @@ def test_a_key_pair_is_added_and_shown_once(capsys, tmp_path: Path):
     database = open_database(f"sqlite:///{tmp_path / 'data' / 'backdrop.sqlite3'}")
     assert KeyRing(database).private_key(public) == private
     database.close()
+
+
+def test_a_share_of_a_key_is_set_bit_by_bit_and_shown(capsys, tmp_path: Path):
+    share = ["keys", "share", "public", "--data-dir", str(tmp_path)]
+
+    assert run(capsys, *share, "--weight", "2.5", "--max-running", "3")[0] == 0
+    assert run(capsys, *share, "--priority", "-1")[1] == "weight 2.5, priority -1, max running 3\n"
+    _, out, _ = run(capsys, *share, "--max-running", "0")
+    assert out == "weight 2.5, priority -1, max running as the service has it\n"
+
+    status, _, err = run(capsys, *share, "--weight", "0")
+    assert status == 2
+    assert_one_line(err, "weight")
 
 
 def test_nothing_is_fetched_or_told_whatever_the_environment_says(capsys, monkeypatch):

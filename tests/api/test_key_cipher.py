@@ -93,6 +93,21 @@ def test_a_revoked_key_is_none_of_those_that_must_open(database):
     assert ring.private_key(public) is None
 
 
+def test_a_key_that_was_stored_in_clear_is_not_left_in_the_file(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'tasks.db'}"
+    first = open_database(url)
+    pairs = [KeyRing(first).add() for _ in range(3)]
+    first.close()
+    assert all(private.encode() in (tmp_path / "tasks.db").read_bytes() for _, private in pairs)
+
+    second = open_database(url)
+    assert KeyRing(second, cipher=KeyCipher([NEW])).seal_all() == 3
+    second.close()  # the write-ahead log goes with the last connection
+
+    assert [path.name for path in tmp_path.iterdir()] == ["tasks.db"]
+    assert not any(private.encode() in (tmp_path / "tasks.db").read_bytes() for _, private in pairs)
+
+
 def test_no_private_key_is_in_the_file_of_a_sealed_store(database, tmp_path: Path):
     _, private = KeyRing(database, cipher=KeyCipher([NEW])).add()
     files = [path.read_bytes() for path in tmp_path.iterdir()]

@@ -109,6 +109,10 @@ def test_a_revoked_pair_is_unknown_soon_everywhere_and_for_good(open_ring, monke
     clock += CACHE_S
     assert server.private_key(public) is None
     assert not open_ring().is_empty(), "no new pair is made in its place"
+    with server._database.read() as connection:
+        stored = connection.exec_driver_sql("select private_key from api_keys").scalar_one()
+    assert private != stored, "also a server that knows no revoked keys refuses it"
+    assert re.fullmatch("[0-9a-f]{64}", stored)
 
 
 def test_an_account_is_opened_with_the_pair_and_topped_up(open_ring):

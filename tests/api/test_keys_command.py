@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -17,8 +19,8 @@ from api.keys import KeyRing
 from api.settings import Settings
 from api.store import open_store
 from engine.registry import load_registry
+from tests.api.command import assert_one_line, run, server
 from tests.api.store_contract.stored import claim_one, lease_of, output
-from tests.api.test_cli import assert_one_line, run
 from tests.api.wire import Caller, assert_refused, generate, signature
 
 SECRET = "5c" * 32
@@ -102,6 +104,26 @@ def test_a_key_lives_from_add_to_revoke(capsys, service):
     }
 
 
+def test_a_running_server_seals_old_keys_and_refuses_a_revoked_one_at_once(
+    capsys, monkeypatch, data_dir: Path
+):
+    monkeypatch.undo()
+    monkeypatch.setenv("BACKDROP_DATA_DIR", str(data_dir))
+    monkeypatch.delenv("BACKDROP_KEY_SECRETS", raising=False)
+    pair = keys(capsys, "add")
+    fields = {"Action": "ListModels", "PublicKey": pair["PublicKey"]}
+    body = {**fields, "Signature": signature(fields, pair["PrivateKey"])}
+    monkeypatch.setenv("BACKDROP_KEY_SECRETS", SECRET)
+    with server("api", "--port", "0") as (_, url), httpx.Client(trust_env=False) as http:
+        with sqlite3.connect(data_dir / "backdrop.sqlite3") as connection:
+            [(stored,)] = connection.execute("select private_key from api_keys").fetchall()
+        connection.close()
+        assert pair["PrivateKey"] not in stored
+        assert http.post(url, json=body).json()["RetCode"] == 0
+        keys(capsys, "revoke", pair["PublicKey"])
+        assert_refused(http.post(url, json=body).json(), 172)
+
+
 def test_an_expired_key_is_told_so_and_still_reads_its_results(capsys, service):
     pair = keys(capsys, "add", "--expires", "2001-01-01T00:00:00")
     assert_refused(ask(service, pair, **generate()), 1201, "expired")
@@ -129,6 +151,11 @@ def test_the_plain_answers_name_the_key_and_its_credits(capsys):
     assert out == f"{public} has 7 of 7 credits left\n"
     _, out, _ = run(capsys, "keys", "revoke", public)
     assert out == f"{public} is revoked; what it has running will end\n"
+
+
+def test_a_share_is_told_as_json_too(capsys):
+    answer = keys(capsys, "share", "public", "--weight", 2, "--max-running", 3)
+    assert answer == {"PublicKey": "public", "Weight": 2.0, "Priority": 0, "MaxRunning": 3}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,20 @@ def test_checks_come_in_the_protocols_order(shared: Bench):
     assert_refused(ask(generate(Seed="x")), 230, "[Seed]")
 
 
+def test_a_revoked_key_is_answered_as_one_that_never_was(bench: Bench):
+    ring = bench.app.state.service.keys
+    public, private = ring.add()
+    ring.revoke(public)
+    answers = []
+    for key in (public, "0" * 24):
+        fields = {"Action": "Nothing", "PublicKey": key}
+        body = {**fields, "Signature": signature(fields, private)}
+        answers.append(bench.caller.http.post("/", json=body))
+    assert_refused(answers[0].json(), 172)
+    assert answers[0].content == answers[1].content
+    assert answers[0].headers == answers[1].headers
+
+
 def test_a_lower_case_signature_is_taken_in_its_place(shared: Bench):
     body = signed({"Action": "ListModels"})
     body["signature"] = body.pop("Signature")

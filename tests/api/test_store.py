@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from api.settings import Settings
 from api.store import SqlTaskStore, open_store
 from api.tasks import LEGAL_MOVES, Claimant, TaskStatus
 from tests.api.store_contract import TaskStoreContract
-from tests.api.store_contract.stored import MakeStore, claimed, new_task, read
+from tests.api.store_contract.stored import MakeStore, claimed, new_task, put_many, read
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,47 +64,6 @@ def test_the_database_knows_only_the_six_states(make_store):
         store.database.write() as connection,
     ):
         connection.execute(text("update tasks set state = 'lost'"))
-
-
-def test_two_processes_claim_each_task_once(make_store, tmp_path):
-    store = make_store()
-    for _ in range(200):
-        store.put(new_task())
-    program = (
-        "import sys; from api.store import SqlTaskStore; from api.tasks import Claimant\n"
-        "store = SqlTaskStore(sys.argv[1])\n"
-        "while records := store.claim(Claimant(sys.argv[2]), limit=2, lease_s=60):\n"
-        "    print(*(record.uid for record in records), sep='\\n')\n"
-    )
-    url = f"sqlite:///{tmp_path / 'store' / 'tasks.db'}"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, url, owner], stdout=subprocess.PIPE, cwd=ROOT
-        )
-        for owner in ("w1", "w2")
-    ]
-
-    taken = [worker.communicate(timeout=30)[0].split() for worker in workers]
-
-    assert len(taken[0]) + len(taken[1]) == 200
-    assert len({*taken[0], *taken[1]}) == 200
-
-
-def test_many_processes_may_make_the_same_store_at_once(tmp_path):
-    program = (
-        "import sys; from api.store import SqlTaskStore\n"
-        "print(SqlTaskStore(sys.argv[1]).secret().hex())"
-    )
-    url = f"sqlite:///{tmp_path / 'store' / 'tasks.db'}"
-    starters = [
-        subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, cwd=ROOT)
-        for _ in range(4)
-    ]
-
-    answers = {starter.communicate(timeout=30)[0] for starter in starters}
-
-    assert len(answers) == 1
-    assert len(answers.pop().strip()) == 64
 
 
 def test_the_file_is_for_its_owner_only(make_store, tmp_path):
@@ -242,33 +203,85 @@ def statements_of(store: SqlTaskStore, work: Callable[[], object]) -> list[tuple
 
 def test_what_workers_do_all_the_time_never_scans_all_tasks(make_store):
     store = make_store()
-    _, lease = claimed(store)
+    uid, lease = claimed(store)
     store.put(new_task())
     statements = {
         "look": statements_of(store, store.sweep),
         "depth": statements_of(store, store.depth),
         "purge": statements_of(store, store.purge),
+        "put": statements_of(store, lambda: store.put(new_task())),
+        "poll": statements_of(store, lambda: store.get_many([uid], tenant="alice")),
         "claim": statements_of(
-            store,
-            lambda: store.claim(Claimant("w"), limit=1, lease_s=60),
+            store, lambda: store.claim(Claimant("w", loaded=["other"]), limit=1, lease_s=60)
         ),
     }
     store.beat([lease], lease_s=-1, progress={})
     statements["sweep"] = statements_of(store, store.sweep)
-    counts = [len(statements[work]) for work in ("look", "depth", "purge", "claim", "sweep")]
-    assert counts == [3, 1, 4, 5, 6]
+    counts = {work: len(sent) for work, sent in statements.items()}
+    assert counts == {
+        "look": 3,
+        "depth": 1,
+        "purge": 4,
+        "put": 3,
+        "poll": 1,
+        "claim": 6,
+        "sweep": 6,
+    }
     scans = set()
     for work, sent in statements.items():
         for statement, parameters in sent:
             with store.database.read() as connection:
                 plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
                 scans |= {(work, row.detail) for row in plan if "SCAN tasks" in row.detail}
-    assert scans == {  # of queued tasks only, the first in the order of claiming; mostly empty
-        ("claim", "SCAN tasks USING INDEX tasks_queued"),
-        ("depth", "SCAN tasks USING COVERING INDEX tasks_waiting"),
-        ("look", "SCAN tasks USING INDEX tasks_unsettled"),
-        ("sweep", "SCAN tasks USING INDEX tasks_unsettled"),
-    }
+    assert (
+        scans
+        == {  # these hold running or queued tasks only, the latter in order, or mostly none
+            ("claim", "SCAN tasks USING INDEX tasks_running"),
+            ("claim", "SCAN tasks USING INDEX tasks_queued"),
+            ("depth", "SCAN tasks USING COVERING INDEX tasks_waiting"),
+            ("look", "SCAN tasks USING INDEX tasks_unsettled"),
+            ("sweep", "SCAN tasks USING INDEX tasks_unsettled"),
+        }
+    )
+
+
+def steps_of(store: SqlTaskStore, work: Callable[[], object]) -> int:
+    """Instructions that SQLite runs for `work`."""
+    steps = itertools.count()
+    engine = store.database._engine
+
+    def count(connection: Any, *_: object) -> None:
+        connection.set_progress_handler(lambda: next(steps) and None, 1)
+
+    event.listen(engine, "checkout", count)
+    work()
+    event.remove(engine, "checkout", count)
+    with store.database.read() as connection:
+        connection.connection.set_progress_handler(None, 1)
+    return next(steps)
+
+
+def test_ten_thousand_waiting_tasks_cost_no_more_than_ten(tmp_path):
+    steps = {}
+    for depth in (10, 10_000):
+        store = SqlTaskStore(f"sqlite:///{tmp_path / f'{depth}.db'}")
+        waiting = put_many(store, depth, est_cost=1.0)
+        task = new_task(est_cost=1.0)
+        put = steps_of(store, partial(store.put, task))
+        poll = steps_of(store, partial(store.get_many, [task.uid] * 20, tenant="alice"))
+        cancel = steps_of(store, partial(store.cancel, task.uid, tenant="alice"))
+        claim = steps_of(store, partial(store.claim, Claimant("w"), limit=8, lease_s=60))
+        assert read(store, waiting[0]).status is TaskStatus.RUNNING
+        capped = SqlTaskStore(store.database, max_running_per_key=1)
+        other = new_task(tenant="bob")
+        store.put(other)
+        past = steps_of(store, partial(capped.claim, Claimant("w"), limit=8, lease_s=60))
+        assert read(store, other.uid).status is TaskStatus.RUNNING
+        steps[depth] = {"put": put, "poll": poll, "cancel": cancel, "claim": claim, "past": past}
+        store.close()
+
+    for work, few in steps[10].items():
+        assert steps[10_000][work] <= 1.2 * few, (work, steps)
 
 
 def test_a_missing_column_is_not_waited_for(make_store):

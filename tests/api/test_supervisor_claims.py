@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from api import claimer
 from api import supervisor as supervisor_module
 from api.store import open_store
 from api.tasks import TaskStatus
@@ -46,7 +47,7 @@ def test_tasks_that_are_being_finished_make_room_for_others_but_not_without_boun
 
 
 def test_an_idle_worker_hears_of_a_task_without_polling(service, monkeypatch):
-    monkeypatch.setattr(supervisor_module, "POLL_S", 60.0)
+    monkeypatch.setattr(claimer, "POLL_S", 60.0)
     other = open_store(service.settings)
     first = service.put()
 
@@ -72,8 +73,8 @@ def test_a_worker_hears_of_a_cancel_without_polling(make_service, monkeypatch):
 
 
 def test_a_new_task_goes_to_the_idle_worker(service, monkeypatch, caplog):
-    monkeypatch.setattr(supervisor_module, "POLL_S", 60.0)
-    monkeypatch.setattr(supervisor_module, "BUSY_DELAY_S", 30.0)
+    monkeypatch.setattr(claimer, "POLL_S", 60.0)
+    monkeypatch.setattr(claimer, "BUSY_DELAY_S", 30.0)
     caplog.set_level(logging.INFO)
 
     with service.supervisor(), service.supervisor():

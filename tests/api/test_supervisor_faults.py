@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from api import claimer
 from api import supervisor as supervisor_module
 from api.blobs import BlobUnavailable, DiskFull, LocalBlobs
 from api.errors import StoreUnavailable
@@ -81,6 +82,7 @@ def test_the_images_of_a_lost_lease_go_also_when_the_store_is_away(service, monk
 
 def test_a_store_that_is_away_for_a_moment_costs_nothing(service, monkeypatch):
     monkeypatch.setattr(supervisor_module, "RETRY_S", 0.05)
+    monkeypatch.setattr(claimer, "RETRY_S", 0.05)
     failures = {"claim": 2, "finish": 2, "beat": 1, "sweep": 1, "purge": 1}
 
     class Flaky(SqlTaskStore):

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from api.accounts import open_account
-from api.errors import IllegalMove, LeaseLost, TooFewCredits
+from api.errors import IllegalMove, LeaseLost, QueueFull, TooFewCredits
 from api.schema import tasks as t
 from api.store import SqlTaskStore
-from api.tasks import Account, IdempotencyKey, TaskStatus
+from api.tasks import Account, Backlog, IdempotencyKey, TaskStatus, WorkerState
 from tests.api.store_contract.stored import (
     MakeStore,
     claim_one,
@@ -179,6 +179,49 @@ class AccountContract:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, range(4)))
         assert points(make_store()) == (0, 24 * 5)
+
+    def test_a_key_has_no_more_tasks_waiting_than_it_may(self, make_store: MakeStore) -> None:
+        store = granted(make_store(max_queued_per_key=9), max_queued=2)
+        store.require_place(tenant="alice")
+        _, lease = claimed(store)
+        store.put(new_task())
+        store.put(new_task())
+        with pytest.raises(QueueFull, match="2 tasks waiting"):
+            store.require_place(tenant="alice")
+        with pytest.raises(QueueFull):
+            store.put(new_task("third"))
+        assert store.get("third") is None
+        assert points(store) == (9, 0)
+        store.release(lease, crashed=False)  # what was accepted waits again all the same
+        assert len(store.unfinished(tenant="alice")) == 3
+        for _ in range(9):
+            store.put(new_task(tenant="bob"))
+        with pytest.raises(QueueFull):
+            store.put(new_task(tenant="bob"))
+
+    def test_a_keys_limit_holds_for_many_at_once(self, make_store: MakeStore) -> None:
+        def put_some(store: SqlTaskStore) -> int:
+            accepted = 0
+            for _ in range(4):
+                try:
+                    store.put(new_task())
+                except QueueFull:
+                    continue
+                accepted += 1
+            return accepted
+
+        with ThreadPoolExecutor(5) as pool:
+            stores = [make_store(max_queued_per_key=7) for _ in range(5)]
+            assert sum(pool.map(put_some, stores)) == 7
+
+    def test_the_backlog_is_what_waits_and_who_takes_it(self, store: SqlTaskStore) -> None:
+        assert store.backlog() == Backlog(0, 0.0, 0)
+        claimed(store, est_cost=100.0)
+        store.put(new_task(est_cost=1.5))
+        store.put(new_task(est_cost=2.0))
+        for owner, draining in (("w1", False), ("w2", False), ("w3", True)):
+            store.check_in(WorkerState(owner, "host", "cpu", (), 0, draining))
+        assert store.backlog() == Backlog(2, 3.5, 2)
 
     def test_an_idempotency_key_is_stored_once_for_each_tenant(self, make_store: MakeStore) -> None:
         key = IdempotencyKey("order-7", "digest")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,6 +16,7 @@ from tests.api.store_contract.stored import (
     claimed,
     lease_of,
     new_task,
+    put_many,
     read,
     try_claim,
 )
@@ -64,6 +67,26 @@ class ClaimingContract:
 
         assert len(taken) == 200
         assert set(taken.values()) == {1}
+
+    def test_two_processes_start_each_of_two_thousand_tasks_once(self, store: SqlTaskStore) -> None:
+        uids = put_many(store, 2000)
+        program = (
+            "import sys; from api.store import SqlTaskStore; from api.tasks import Claimant\n"
+            "store = SqlTaskStore(sys.argv[1])\n"
+            "while records := store.claim(Claimant(sys.argv[2]), limit=8, lease_s=60):\n"
+            "    print(*(record.uid for record in records), sep='\\n')\n"
+        )
+        url = store.database.url.render_as_string(hide_password=False)
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, url, owner], stdout=subprocess.PIPE, text=True
+            )
+            for owner in ("w1", "w2")
+        ]
+        taken = [uid for each in processes for uid in each.communicate(timeout=60)[0].split()]
+
+        assert sorted(taken) == uids
+        assert store.depth() == 0
 
     def test_a_solo_task_is_taken_alone_and_only_where_allowed(self, store: SqlTaskStore) -> None:
         uid, lease = claimed(store)

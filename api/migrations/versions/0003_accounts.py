@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004_accounts"
-down_revision = "0003_fair_queue"
+revision = "0003_accounts"
+down_revision = "0002_fair_queue"
 
 
 def upgrade() -> None:

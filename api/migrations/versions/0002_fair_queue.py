@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_fair_queue"
+revision = "0002_fair_queue"
 down_revision = "0001_first"
 
 
@@ -22,6 +24,13 @@ def upgrade() -> None:
         sa.Column("priority", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("max_running", sa.Integer),
     )
+    _partial_index(
+        "tasks_groups",
+        "tasks",
+        ["compat_key", sa.text("priority DESC"), "vtime", "seq"],
+        where="state = 'queued'",
+    )
+    _partial_index("tenants_limited", "tenants", ["name"], where="max_running IS NOT NULL")
     op.create_table(
         "workers",
         sa.Column("owner", sa.Text, primary_key=True),
@@ -36,3 +45,10 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO tenants (name) SELECT DISTINCT tenant FROM tasks WHERE finished_at IS NULL"
     )
+
+
+def _partial_index(
+    name: str, table: str, columns: Sequence[str | sa.TextClause], *, where: str
+) -> None:
+    condition = sa.text(where)
+    op.create_index(name, table, columns, sqlite_where=condition, postgresql_where=condition)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005_webhooks"
-down_revision = "0004_accounts"
+revision = "0004_webhooks"
+down_revision = "0003_accounts"
 
 
 def upgrade() -> None:
