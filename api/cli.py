@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -61,7 +60,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda:0, ...; default what
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command; what a user can mend ends in one line and status 2."""
     set_library_environment()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    set_up_logging("backdrop", "text")
     try:
         app(args=arguments)
     except (
