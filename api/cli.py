@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from api import models_command
 from api.blobs import BlobError
 from api.cli_cluster import cluster_app
 from api.cli_keys import keys_app
-from api.cli_options import DataDir, Models, UsageFault, naming_what_failed, settings_of
+from api.cli_options import AsJson, DataDir, Models, UsageFault, naming_what_failed, settings_of
 from api.cluster import ClusterFault
 from api.devices import find_devices
 from api.doctor.command import probe, report
@@ -25,12 +24,15 @@ from api.generate import job_from_files, write_images
 from api.instruments.logs import set_up_logging
 from api.instruments.top import show_top
 from api.instruments.worker_endpoint import own_metrics
+from api.job_options import JobOptions, with_job_options
 from api.models_pull import PullFailed
 from api.process import set_library_environment
-from api.protocol import SAMPLER_NAMES, ResizeModeName
 from api.server import serve as run_server
 from api.server import work
 from api.settings import Settings
+from api.sweeps.axes import BadAxis
+from api.sweeps.command import AXIS_HELP, SWEEP_EXAMPLES, plan_from_files, sweep_into
+from api.sweeps.folder import SweepRefused
 from engine.errors import EngineError
 from engine.registry import load_registry
 
@@ -58,7 +60,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda:0, ...; default what
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command; what a user can mend ends in one line and status 2."""
     set_library_environment()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    set_up_logging("backdrop", "text")
     try:
         app(args=arguments)
     except (
@@ -69,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         BlobError,
         EngineError,
         TaskStoreError,
+        BadAxis,
+        SweepRefused,
     ) as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
@@ -128,68 +132,31 @@ def top(
 
 
 @app.command()
+@with_job_options
 def generate(
+    job: JobOptions,
     foreground: Annotated[Path, typer.Option(help="The item to keep: a PNG with alpha.")],
     output: Annotated[
         Path, typer.Option(help="Folder of the results; no file is replaced.")
     ] = Path(),
-    prompt: Annotated[list[str] | None, typer.Option(help="What to paint; repeatable.")] = None,
-    negative_prompt: Annotated[list[str] | None, typer.Option(help="What to avoid.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="A background reference.")] = None,
-    refer_strength: Annotated[
-        float | None, typer.Option(help="0 to 1; 1 stays as close to the reference as possible.")
-    ] = None,
-    resize_mode: Annotated[
-        ResizeModeName, typer.Option(help="How both images are brought to size.")
-    ] = ResizeModeName.RESIZE_AND_FILL,
-    model: Annotated[str | None, typer.Option(help="See `backdrop models list`.")] = None,
-    sub_model: Annotated[
-        list[str] | None,
-        typer.Option(help="A LoRA or embedding, NAME or NAME=WEIGHT, -1 to 2; repeatable."),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="6 to 100.")] = None,
-    sampler: Annotated[str | None, typer.Option(help=", ".join(SAMPLER_NAMES.values()))] = None,
-    cfg_scale: Annotated[float | None, typer.Option(help="1 to 30.")] = None,
-    clip_skip: Annotated[int | None, typer.Option(help="1 to 12.")] = None,
-    seed: Annotated[int | None, typer.Option(help="-1 draws one.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="1 to 16.")] = None,
-    width: Annotated[int | None, typer.Option(help="64 to 2560 pixels.")] = None,
-    height: Annotated[int | None, typer.Option(help="64 to 2560 pixels.")] = None,
     models: Models = None,
     device: Device = None,
 ) -> None:
     """Paint backgrounds without a server: files in, files out."""
     settings = settings_of(models=models)
     registry = load_registry(settings.models)
-    inference = {"Steps": steps, "Sampler": sampler, "CFGScale": cfg_scale, "ClipSkip": clip_skip}
-    background = None
-    if reference is not None:
-        background = {"ImageIndex": 1, "ReferStrength": refer_strength, "ResizeMode": resize_mode}
-    elif refer_strength is not None:
-        raise UsageFault("--refer-strength needs --reference")
-    fields = {
-        "MainModel": {"ModelCode": model, "InferenceParams": inference},
-        "SubModelList": [_sub_model(text) for text in sub_model or ()],
-        "PositivePrompts": prompt,
-        "NegativePrompts": negative_prompt,
-        "BackgroundImage2Image": background,
-        "TransparentForeground": {"ImageIndex": 0, "ResizeMode": resize_mode},
-        "Seed": seed,
-        "BatchSize": batch_size,
-        "Width": width,
-        "Height": height,
-    }
     failed = False
     with naming_what_failed(settings):
-        job = job_from_files(
-            fields,
+        generation_job = job_from_files(
+            job.fields() | {"BatchSize": batch_size},
             foreground=foreground,
-            reference=reference,
+            reference=job.reference,
             settings=settings,
             registry=registry,
         )
         for result in write_images(
-            job,
+            generation_job,
             registry=registry,
             device=device or _devices(settings)[0],
             folder=output,
@@ -201,15 +168,49 @@ def generate(
         raise typer.Exit(1)
 
 
-def _sub_model(text: str) -> dict[str, object]:
-    """NAME or NAME=WEIGHT as an entry of SubModelList; a name may hold equals signs too."""
-    name, equals, weight = text.rpartition("=")
-    if not equals:
-        return {"ModelCode": text}
-    try:
-        return {"ModelCode": name, "InferenceParams": {"LoraWeight": float(weight)}}
-    except ValueError:
-        raise UsageFault(f"--sub-model {text}: {weight!r} is not a weight") from None
+@app.command(epilog=SWEEP_EXAMPLES)
+@with_job_options
+def sweep(
+    job: JobOptions,
+    foreground: Annotated[Path, typer.Argument(help="The item to keep: a PNG with alpha.")],
+    axis: Annotated[list[str], typer.Option(help=AXIS_HELP)],
+    output: Annotated[
+        Path, typer.Option(help="Folder of pictures and reports: a new one, or that to go on with.")
+    ] = Path("sweep"),
+    as_json: AsJson = False,
+    models: Models = None,
+    device: Device = None,
+) -> None:
+    """Paint one job at every combination of values, and compare.
+
+    Writes contact sheets, an HTML report, CSV and JSON beside the pictures.
+    Called again with the same arguments, a stopped sweep goes on.
+
+    Status 0: every point is painted; 1: some failed; 2: the arguments cannot
+    be used; 130: interrupted.
+    """
+    settings = settings_of(models=models)
+    registry = load_registry(settings.models)
+    with naming_what_failed(settings):
+        plan = plan_from_files(
+            job, axis, foreground=foreground, output=output, settings=settings, registry=registry
+        )
+        try:
+            outcome = sweep_into(
+                output,
+                plan,
+                registry=registry,
+                device=device or _devices(settings)[0],
+                settings=settings,
+            )
+        except KeyboardInterrupt:
+            typer.echo("backdrop: interrupted; the same command goes on from here", err=True)
+            raise typer.Exit(130) from None
+    for line in outcome.failed:
+        typer.echo(f"backdrop: {line}", err=True)
+    typer.echo(outcome.as_json() if as_json else "\n".join(map(str, outcome.files)))
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

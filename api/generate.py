@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +20,9 @@ from engine.job import GeneratedImage, GenerationJob
 from engine.plan import default_canvas
 from engine.registry import Registry
 from engine.translate import translator_for
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
 
 
 def job_from_files(
@@ -72,9 +75,7 @@ def write_images(
         EngineError: the job as a whole cannot be done.
         OSError: a file cannot be written.
     """
-    from engine.engine import Engine  # imports torch
-
-    engine = Engine(registry, device=device)
+    engine = local_engine(registry, device=device, settings=settings)
     plan = engine.add(job)
     folder.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -89,6 +90,13 @@ def write_images(
                         yield _write(image, folder, settings)
                     case ImageFailed(error=error):
                         yield error
+
+
+def local_engine(registry: Registry, *, device: str, settings: Settings) -> Engine:
+    """An engine for commands that paint in this process."""
+    from engine.engine import Engine  # imports torch
+
+    return Engine(registry, device=device, batch_invariant=settings.batch_invariant)
 
 
 def _write(image: GeneratedImage, folder: Path, settings: Settings) -> Path:

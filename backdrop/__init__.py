@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from engine.errors import EngineError, EngineFault, JobError
     from engine.job import AdapterWeight, GeneratedImage, GenerationJob, ResizeMode, Sampler
     from engine.registry import Registry, load_registry
+    from engine.sweep import Axis
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdapterWeight",
+    "Axis",
     "Engine",
     "EngineError",
     "EngineFault",
@@ -42,6 +44,7 @@ _HOMES = {
         ("AdapterWeight", "GeneratedImage", "GenerationJob", "ResizeMode", "Sampler"), "engine.job"
     ),
     **dict.fromkeys(("Registry", "load_registry"), "engine.registry"),
+    "Axis": "engine.sweep",
 }
 
 

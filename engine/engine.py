@@ -33,6 +33,7 @@ from engine.prepare import Canvas, PreparedJob, prepare_canvas, prepare_in_float
 from engine.registry import Registry
 from engine.run_alone import run_alone
 from engine.stage import Outcome, Stage
+from engine.sweep_run import run_sweep
 from engine.tally import Tally
 from engine.waiting_jobs import Admitted, WaitingJobs
 
@@ -153,9 +154,9 @@ class Engine:
             EngineError: as `add`, or the error of the first image that failed.
             RuntimeError: the engine is already running jobs added by `add`.
         """
-        if self.busy:
-            raise RuntimeError("generate() needs an idle engine; use add() and step()")
         return run_alone(self, job, on_event)
+
+    sweep = run_sweep  # a method: its first argument is the engine
 
     def step(self) -> list[Event]:
         """Takes in what the threads have done, runs one UNet forward and hands on what it completed.

@@ -17,6 +17,8 @@ def run_alone(
     engine: Engine, job: GenerationJob, on_event: Callable[[Event], None] | None
 ) -> list[GeneratedImage]:
     """See `Engine.generate`."""
+    if engine.busy:
+        raise RuntimeError("generate() needs an idle engine; use add() and step()")
     engine.add(job)
     images: list[GeneratedImage] = []
     failures: list[EngineError] = []

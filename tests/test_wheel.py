@@ -63,6 +63,10 @@ def test_a_wheel_carries_the_configs_of_every_family(installed: Path, root: Path
     assert folder / "clip_merges.txt.gz" in shipped
 
 
+def test_a_wheel_carries_the_template_of_a_sweeps_report(installed: Path) -> None:
+    assert (installed / "api" / "sweeps" / "report.html").is_file()
+
+
 def test_a_wheel_carries_the_glossary(installed: Path) -> None:
     program = (
         "from engine.translate import translate_prompts, translator_for;"

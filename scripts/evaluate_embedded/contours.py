@@ -1,4 +1,4 @@
-"""What happens along the product's outline: a seam, or the product growing into its background."""
+"""What happens along the product's outline: the product growing into its background."""
 
 from __future__ import annotations
 
@@ -6,46 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from engine.picture_measures import SOFT_PX, Mask, Pixels
+
 REACH_PX = 16  # growth is looked for so far from the outline
-_SOFT_PX = 1.5  # nearer pixels hold what reducing a picture smears over its edges
-_SEAM_PX = 5
-_FAR_PX = (10, 24)  # for the seam: background that knows nothing of the outline
 _BACKGROUND_PX = (18, 40)  # for growth: where the background's own colour is read
 _SEPARABLE = 0.2  # RGB distance of subject and background from which growth can be seen
 _SAME_COLOR = 0.12
 _SHADED = 0.06
 _DARKEST_SHADOW = 0.2
-
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-
-
-def seam_gradients(image: Pixels, alpha: Pixels) -> tuple[float, float] | None:
-    """Mean step between neighbouring background pixels at the outline and far from it.
-
-    Only pairs that lie wholly in the background count, so the product's own edge does not.
-
-    Args:
-        image: (H, W, 3).
-        alpha: (H, W) of the product.
-
-    Returns:
-        Both as shares of full scale; None where one of the bands is empty.
-    """
-    distance = ndimage.distance_transform_edt(alpha == 0)
-    pixels = image.astype(np.float32) / 255
-    steps, places = [], []
-    for axis in (0, 1):
-        steps.append(np.abs(np.diff(pixels, axis=axis)).mean(-1).ravel())
-        ends = np.moveaxis(distance, axis, 0)
-        nearer = np.minimum(ends[1:], ends[:-1])
-        places.append(np.moveaxis(nearer, 0, axis).ravel())
-    step, place = np.concatenate(steps), np.concatenate(places)
-    near = (place > _SOFT_PX) & (place <= _SEAM_PX)
-    far = (place > _FAR_PX[0]) & (place <= _FAR_PX[1])
-    if not near.any() or not far.any():
-        return None
-    return float(step[near].mean()), float(step[far].mean())
 
 
 def grown_pixels(image: Pixels, alpha: Pixels, *, upright: bool) -> Mask:
@@ -76,7 +44,7 @@ def grown_pixels(image: Pixels, alpha: Pixels, *, upright: bool) -> Mask:
     to_subject = np.linalg.norm(pixels - subject, axis=-1)
     to_background = np.linalg.norm(pixels - background, axis=-1)
     separable = np.linalg.norm(subject - background, axis=-1) > _SEPARABLE
-    grown = (distance > _SOFT_PX) & (distance <= REACH_PX) & separable
+    grown = (distance > SOFT_PX) & (distance <= REACH_PX) & separable
     grown &= (to_subject < _SAME_COLOR) & (to_subject < 0.5 * to_background)
     grown &= ~_is_shaded(pixels, background)
     if upright:
@@ -84,7 +52,7 @@ def grown_pixels(image: Pixels, alpha: Pixels, *, upright: bool) -> Mask:
         grown &= below < 0.5 * distance
     # Joints of bricks and twigs happen to have a product's colour; with the product itself put
     # back, opening takes such lines away and leaves even a narrow rim.
-    product = distance <= _SOFT_PX
+    product = distance <= SOFT_PX
     grown &= ndimage.binary_opening(grown | product, np.ones((3, 3), bool))
     outline = ndimage.binary_dilation(product, iterations=2)
     return ndimage.binary_propagation(grown & outline, mask=grown)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from engine.job import ResizeMode
+from engine.picture_measures import Mask, background_of, palette_distance
 from engine.resize import resize_reference
 from scripts.evaluate_embedded.cases import Case
 from scripts.evaluate_embedded.evaluation import Evaluation, Result
@@ -18,11 +19,8 @@ from scripts.evaluate_embedded.fusion_sheet import write_fusion_sheet
 from scripts.evaluate_embedded.pictures import Pixels
 from scripts.evaluate_embedded.statistics import share
 from scripts.evaluate_embedded.style import (
-    Mask,
-    background_of,
     detail_distance,
     grain_distance,
-    palette_distance,
     texture_distance,
 )
 from scripts.train_embedded.scenes import KINDS

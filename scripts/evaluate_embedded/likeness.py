@@ -6,7 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from scripts.evaluate_embedded.contours import growth, seam_gradients
+from engine.picture_measures import seam_gradients
+from scripts.evaluate_embedded.contours import growth
 from scripts.evaluate_embedded.evaluation import Evaluation, Result, layout
 from scripts.evaluate_embedded.pictures import Pixels
 from scripts.evaluate_embedded.statistics import (

@@ -12,7 +12,7 @@ from scipy import ndimage
 from engine.job import Sampler
 from scripts.evaluate_embedded.__main__ import PARTS
 from scripts.evaluate_embedded.cases import said_in, says_time
-from scripts.evaluate_embedded.contours import grown_pixels, growth, seam_gradients
+from scripts.evaluate_embedded.contours import grown_pixels, growth
 from scripts.evaluate_embedded.evaluation import layout
 from scripts.evaluate_embedded.pictures import PictureMaker, Wanted, find_model
 from scripts.evaluate_embedded.report import as_markdown
@@ -96,28 +96,6 @@ def test_a_reflection_below_a_standing_product_is_no_growth() -> None:
 def test_a_picture_full_of_product_is_not_measured() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     assert growth(image, np.full((64, 64), 255, np.uint8), upright=False) == 0
-
-
-# Seam --------------------------------------------------------------------------------------------
-
-
-def test_a_plain_background_has_no_seam() -> None:
-    assert seam_gradients(*picture()) == (0, 0)
-
-
-def test_a_step_beside_the_outline_is_a_seam() -> None:
-    image, alpha = picture()
-    image[disc(28) & ~disc(24)] = (60, 110, 220)
-    gradients = seam_gradients(image, alpha)
-    assert gradients is not None
-    near, far = gradients
-    assert near > 0.005
-    assert far == 0
-
-
-def test_the_products_own_edge_is_no_seam() -> None:
-    image, alpha = picture(background=(255, 255, 255))
-    assert seam_gradients(image, alpha) == (0, 0)
 
 
 # Distances ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Palette and texture of constructed pictures whose distances are known."""
+"""Texture of constructed pictures whose distances are known."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from scipy import ndimage
 
 from scripts.evaluate_embedded.fusion_sheet import write_fusion_sheet
 from scripts.evaluate_embedded.report import as_markdown
-from scripts.evaluate_embedded.style import (
-    background_of,
-    detail_distance,
-    grain_distance,
-    lab,
-    palette_distance,
-    texture_distance,
-)
+from scripts.evaluate_embedded.style import detail_distance, grain_distance, texture_distance
 
 SIDE_PX = 96
 EVERYWHERE = np.ones((SIDE_PX, SIDE_PX), bool)
@@ -36,49 +29,11 @@ def plain(*rgb: int) -> np.ndarray:
     return np.broadcast_to(np.array(rgb, np.uint8), (SIDE_PX, SIDE_PX, 3))
 
 
-@pytest.mark.parametrize(
-    ("rgb", "expected"),
-    [
-        ((255, 255, 255), (100, 0, 0)),
-        ((0, 0, 0), (0, 0, 0)),
-        ((119, 119, 119), (50.0, 0, 0)),
-        ((255, 0, 0), (53.24, 80.09, 67.20)),
-        ((0, 0, 255), (32.30, 79.19, -107.86)),
-    ],
-)
-def test_known_colors_in_lab(rgb, expected):
-    np.testing.assert_allclose(lab(np.array([[rgb]], np.uint8))[0, 0], expected, atol=0.06)
-
-
-def test_a_palette_does_not_depend_on_where_its_colors_lie():
-    image = np.random.default_rng(0).integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    shuffled = np.random.default_rng(1).permutation(image.reshape(-1, 3)).reshape(image.shape)
-    assert palette_distance(image, EVERYWHERE, shuffled) == pytest.approx(0, abs=1e-9)
-
-
-def test_of_two_flat_colors_it_is_half_their_distance():
-    """Along a random direction a way of length 1 is half as long on average."""
-    for color in ((255, 255, 255), (255, 0, 0), (0, 90, 200)):
-        apart = np.linalg.norm(lab(plain(*color)) - lab(plain(119, 119, 119)), axis=-1).mean()
-        distance = palette_distance(plain(119, 119, 119), EVERYWHERE, plain(*color))
-        assert distance == pytest.approx(apart / 2, rel=0.03)
-
-
-def test_a_palette_grows_apart_as_colors_do():
-    steps = [
-        palette_distance(plain(200 - by, 120, 60 + by), EVERYWHERE, plain(200, 120, 60))
-        for by in (0, 20, 60, 120)
-    ]
-    assert steps == sorted(steps)
-    assert steps[0] == 0 < steps[1]
-
-
 def test_only_what_is_inside_counts():
     image = plain(10, 200, 30).copy()
     image[:20] = (255, 0, 255)
     inside = EVERYWHERE.copy()
     inside[:20] = False
-    assert palette_distance(image, inside, plain(10, 200, 30)) == pytest.approx(0, abs=1e-9)
     for distance in (texture_distance, detail_distance):
         assert distance(image, inside, plain(10, 200, 30)) == pytest.approx(0, abs=1e-6)
 
@@ -116,15 +71,6 @@ def test_grain_is_the_direction_of_edges():
     level = upright.transpose(1, 0, 2)
     assert grain_distance(upright, EVERYWHERE, level) > 0.9
     assert grain_distance(upright, EVERYWHERE, upright // 2 + np.uint8(60)) < 0.1
-
-
-def test_the_background_ends_before_the_soft_edge():
-    alpha = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
-    alpha[40:60, 40:60] = 200
-    background = background_of(alpha)
-    assert not background[38:62, 40:60].any()
-    assert background[37, 50]
-    assert background[0, 0]
 
 
 def test_the_sheet_has_a_cell_for_each_picture(tmp_path: Path):

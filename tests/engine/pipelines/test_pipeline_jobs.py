@@ -70,8 +70,10 @@ def test_the_background_is_what_the_pipeline_of_diffusers_paints(
         generator=torch.Generator().manual_seed(7),
         **guidance(job),
     ).images[0]
-    expected = compose(job.foreground, painted)
-    assert np.array_equal(array(image), np.asarray(expected).astype(int))
+    difference = np.abs(array(image) - np.asarray(compose(job.foreground, painted)).astype(int))
+    # Our VAE lies in another memory format: some processors round its last bits otherwise.
+    assert difference.max() <= 1
+    assert (difference == 0).mean() > 0.99
 
 
 def guidance(job: GenerationJob) -> dict[str, Any]:
