@@ -47,7 +47,7 @@ class ResizeModeName(StrEnum):
     RESIZE_AND_FILL = "ResizeAndFill"
 
 
-_RESIZE_MODES: Mapping[ResizeModeName, ResizeMode] = {
+RESIZE_MODES: Mapping[ResizeModeName, ResizeMode] = {
     ResizeModeName.JUST_RESIZE: ResizeMode.JUST_RESIZE,
     ResizeModeName.CROP_AND_RESIZE: ResizeMode.CROP_AND_RESIZE,
     ResizeModeName.RESIZE_AND_FILL: ResizeMode.RESIZE_AND_FILL,
@@ -338,8 +338,8 @@ class GenerateBackgroundsRequest(WireModel):
             negative_prompt=PROMPT_SEPARATOR.join(self.NegativePrompts),
             reference=None if reference is None else reference.image,
             strength=1.0 if background is None else 1.0 - background.ReferStrength,
-            foreground_resize_mode=_RESIZE_MODES[self.foreground.ResizeMode],
-            reference_resize_mode=_RESIZE_MODES[
+            foreground_resize_mode=RESIZE_MODES[self.foreground.ResizeMode],
+            reference_resize_mode=RESIZE_MODES[
                 ResizeModeName.RESIZE_AND_FILL if background is None else background.ResizeMode
             ],
             deep_fusion=background is not None and background.DeepFusion,

@@ -20,6 +20,7 @@ from api.keys import KeyRing
 from api.result_urls import bound_url
 from api.settings import Settings
 from api.store import open_store
+from api.ui.mount import PATH
 from api.webhook_sender import sending_webhooks
 from engine.registry import load_registry
 
@@ -59,6 +60,8 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         stack.callback(app.state.service.watch.close)  # else its streams use up the grace
         stack.enter_context(sending_webhooks(app.state.service))
         say(bound_url(settings))
+        if settings.ui:
+            say(f"Page: {bound_url(settings)}{PATH}")
         if keys.is_empty():
             tell_new_pair(keys, label="first start", say=say)
         for name, trouble in registry.unusable.items():
@@ -133,7 +136,7 @@ def http_server(app: FastAPI, listener: socket.socket) -> Iterator[threading.Thr
         access_log=False,  # the paths of result URLs are secrets
         server_header=False,
         ws="none",
-        lifespan="off",
+        lifespan="on",
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)

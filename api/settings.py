@@ -120,6 +120,9 @@ class Settings(BaseSettings):
         1.0, ge=0, description="Base price of a million pixels, a step, an image, in points."
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
+    ui: bool = Field(
+        False, description="Serve the page at /ui, for people with a key pair; needs the extra ui."
+    )
     webhooks: bool = Field(
         False,
         description="Call the WebhookUrl of a request once its task has ended. While it is off, no "

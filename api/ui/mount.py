@@ -1,0 +1,67 @@
+"""Puts the page under /ui of the service."""
+
+from __future__ import annotations
+
+import os
+
+from fastapi import FastAPI
+
+from api.result_urls import base_url, bound_url
+from api.settings import Settings
+from api.ui.guard import Guard
+from api.ui.shelf import Shelf
+from api.ui.tickets import Tickets
+
+PATH = "/ui"
+
+
+def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> None:
+    """Serve the page.
+
+    It talks to this service by HTTP at the bound address, with nothing but what a visitor enters.
+
+    Args:
+        app: of the service; everything but `PATH` stays as it is.
+        settings: with the port that is really bound.
+        secret: of the store.
+
+    Raises:
+        ImportError: the extra `ui` is not installed.
+        OSError: the page's folder cannot be made.
+    """
+    shelf = Shelf(settings.data_dir / "ui", keep_s=settings.images_keep_s)
+    # Gradio reads these once, as it is imported and as components are made.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)
+    import gradio as gr  # a second or two; only those who want the page pay
+
+    from api.ui.handlers import Handlers
+    from api.ui.page import STYLE, Page
+    from api.ui.painting import Painter
+
+    painter = Painter(bound_url(settings), base_url(settings), shelf)
+    handlers = Handlers(painter, shelf, max_image_pixels=settings.max_image_pixels)
+    tickets = Tickets(secret)
+    gr.mount_gradio_app(
+        app,
+        Page(handlers, tickets).blocks,
+        PATH,
+        footer_links=[],
+        run_history=False,  # it would keep what is entered, the private key too
+        max_file_size=settings.max_body_bytes,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        css_paths=STYLE,
+        theme=gr.themes.Default(
+            primary_hue="indigo",
+            font=["system-ui", "sans-serif"],  # of the visitor's machine, not of a font server
+            font_mono=["ui-monospace", "monospace"],
+        ),
+    )
+    page = app.routes[-1].app  # type: ignore[attr-defined]
+    page.add_middleware(
+        Guard, tickets=tickets, shelf=shelf, max_body_bytes=settings.max_body_bytes
+    )
+    app.state.end_page_streams = page.stop_event.set
