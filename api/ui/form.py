@@ -46,8 +46,14 @@ class Form:
 
     def _images(self) -> None:
         self.by_name["foreground"] = _picture("Cut-out (PNG with alpha)", "cut-out")
+        self.by_name["resize_mode"] = gr.Radio(
+            list(MODES),
+            value=DEFAULT_MODE,
+            label="Resize mode: how it stands on the canvas",
+            elem_id="resize-mode",
+        )
         self.placements = gr.Gallery(
-            label="How it will stand on the canvas: choose one",
+            show_label=False,
             columns=3,
             height="auto",
             object_fit="contain",
@@ -57,9 +63,7 @@ class Form:
             buttons=[],
             format="png",
             elem_id="placements",
-        )
-        self.by_name["resize_mode"] = gr.Radio(
-            list(MODES), value=DEFAULT_MODE, label="Resize mode", elem_id="resize-mode"
+            elem_classes="bd-gallery",
         )
 
     def _prompts(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 
 from fastapi import FastAPI
@@ -30,6 +32,7 @@ def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> None:
         OSError: the page's folder cannot be made.
     """
     shelf = Shelf(settings.data_dir / "ui", keep_s=settings.images_keep_s)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs; those of results are secret
     # Gradio reads these once, as it is imported and as components are made.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)
@@ -42,24 +45,28 @@ def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> None:
     painter = Painter(bound_url(settings), base_url(settings), shelf)
     handlers = Handlers(painter, shelf, max_image_pixels=settings.max_image_pixels)
     tickets = Tickets(secret)
-    gr.mount_gradio_app(
-        app,
-        Page(handlers, tickets).blocks,
-        PATH,
-        footer_links=[],
-        run_history=False,  # it would keep what is entered, the private key too
-        max_file_size=settings.max_body_bytes,
-        enable_monitoring=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        css_paths=STYLE,
-        theme=gr.themes.Default(
-            primary_hue="indigo",
-            font=["system-ui", "sans-serif"],  # of the visitor's machine, not of a font server
-            font_mono=["ui-monospace", "monospace"],
-        ),
-    )
+
+    async def mount() -> None:
+        gr.mount_gradio_app(
+            app,
+            Page(handlers, tickets).blocks,
+            PATH,
+            footer_links=[],
+            run_history=False,  # it would keep what is entered, the private key too
+            max_file_size=settings.max_body_bytes,
+            enable_monitoring=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            css_paths=STYLE,
+            theme=gr.themes.Default(
+                primary_hue="indigo",
+                font=["system-ui", "sans-serif"],  # of the visitor's machine, not a font server's
+                font_mono=["ui-monospace", "monospace"],
+            ),
+        )
+
+    asyncio.run(mount())  # without a loop around it Gradio leaves some of its own open
     page = app.routes[-1].app  # type: ignore[attr-defined]
     page.add_middleware(
         Guard, tickets=tickets, shelf=shelf, max_body_bytes=settings.max_body_bytes

@@ -120,11 +120,17 @@ class Page:
     def _wire_form(self) -> None:
         by_name = self.form.by_name
         size = [by_name["width"], by_name["height"]]
-        canvas = [by_name["foreground"], *size]
+        canvas = [by_name["foreground"], *size, by_name["resize_mode"]]
         _on(by_name["foreground"].upload, self._canvas_of, [canvas[0]], size)
-        for component in canvas:
-            _on(component.change, self._placements, canvas, self.form.placements)
+        _on(
+            partial(gr.on, [component.change for component in canvas[:3]]),
+            self._placements,
+            canvas,
+            self.form.placements,
+            trigger_mode="always_last",  # one listener for all: a slow older answer comes first
+        )
         _on(self.form.placements.select, _chosen_mode, None, by_name["resize_mode"])
+        _on(by_name["resize_mode"].change, _marked, by_name["resize_mode"], self.form.placements)
         _on(
             by_name["model"].input,
             _steps_of,
@@ -138,7 +144,9 @@ class Page:
         except BadImage as exc:
             raise gr.Error(str(exc), print_exception=False) from exc
 
-    def _placements(self, file: str | None, width: int | None, height: int | None) -> Any:
+    def _placements(
+        self, file: str | None, width: int | None, height: int | None, mode: str
+    ) -> Any:
         if not file or width is None or height is None:
             return gr.update(visible=False, value=None)
         if not (64 <= width <= 2560 and 64 <= height <= 2560):
@@ -147,7 +155,7 @@ class Page:
             placed = self._handlers.placements(file, int(width), int(height))
         except BadImage:
             return gr.update(visible=False, value=None)
-        return gr.update(visible=True, value=placed)
+        return gr.update(visible=True, value=placed, selected_index=MODES.index(mode))
 
     # --- painting ---
 
@@ -255,6 +263,10 @@ def _on(event: Any, fn: Any = None, inputs: Any = None, outputs: Any = None, **o
 
 def _chosen_mode(event: gr.SelectData) -> str:
     return MODES[event.index]
+
+
+def _marked(mode: str) -> Any:
+    return gr.update(selected_index=MODES.index(mode))
 
 
 def _steps_of(code: str, models: Any) -> Any:

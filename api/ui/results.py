@@ -39,7 +39,7 @@ class Results:
                 self.download = gr.DownloadButton("Download PNG", size="sm", elem_id="download")
                 self.reuse = gr.Button("Reuse these settings", size="sm", elem_id="reuse")
         self.gallery = gr.Gallery(
-            label="This session's pictures",
+            show_label=False,
             columns=4,
             height="auto",
             object_fit="contain",
@@ -48,6 +48,7 @@ class Results:
             visible=False,
             buttons=[],
             elem_id="gallery",
+            elem_classes="bd-gallery",
         )
         with gr.Accordion(
             "The request: JSON, curl, Python", open=False, visible=False, elem_id="request"
