@@ -75,7 +75,7 @@ def create_app(
     if settings.ui:
         from api.ui.mount import mount_page  # brings Gradio
 
-        mount_page(app, settings, secret)
+        app.state.page_requests = mount_page(app, settings, secret)
     return app
 
 

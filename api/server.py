@@ -58,6 +58,8 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         stopping = stack.enter_context(stop_signals())
         http = stack.enter_context(http_server(app, listener))
         stack.callback(app.state.service.watch.close)  # else its streams use up the grace
+        if settings.ui:
+            stack.callback(app.state.page_requests.end)  # likewise
         stack.enter_context(sending_webhooks(app.state.service))
         say(bound_url(settings))
         if settings.ui:

@@ -119,8 +119,9 @@ class Form:
                 self.by_name["sampler"] = gr.Dropdown(
                     [OWN, *SAMPLERS], value=OWN, label="Sampler", min_width=150
                 )
+                # A number field cannot stay empty: Gradio makes 0 of nothing as it is unfolded.
                 self.by_name["cfg_scale"] = gr.Number(
-                    None, label="Guidance, empty for the model's own", minimum=1, maximum=30,
+                    0, label="Guidance, 0 for the model's own", minimum=0, maximum=30,
                     min_width=150,
                 )  # fmt: skip
                 self.by_name["clip_skip"] = gr.Slider(
@@ -139,14 +140,13 @@ class Form:
             for code in codes or ():
                 slider = gr.Slider(
                     -1, 2, weighed.get(code, default_weight(models, code)), step=0.01,
-                    label=f"Weight of {code}", elem_classes="lora-weight",
+                    label=f"Weight of {code}", interactive=True, elem_classes="lora-weight",
                 )  # fmt: skip
                 slider.change(
                     partial(with_weight, code),
                     [weights, slider],
                     weights,
                     show_progress="hidden",
-                    queue=False,
                     api_visibility="private",
                 )
 
@@ -192,6 +192,7 @@ def choices_of(values: Sequence[Any]) -> Choices:
             raise ValueError(f"{name.replace('_', ' ').capitalize()} is empty.")
         given[name] = int(given[name])
     given["sampler"] = None if given["sampler"] in (OWN, None) else given["sampler"]
+    given["cfg_scale"] = given["cfg_scale"] or None
     given["embeddings"] = tuple(given["embeddings"] or ())
     return Choices(**given)
 
@@ -203,6 +204,8 @@ def values_of(choices: Choices) -> Iterator[Any]:
         match name:
             case "sampler":
                 yield value or OWN
+            case "cfg_scale":
+                yield value or 0
             case "embeddings":
                 yield list(value)
             case _:

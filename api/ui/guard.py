@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.ui.open_requests import OpenRequests
 from api.ui.shelf import Shelf
 from api.ui.tickets import COOKIE, Tickets
 
@@ -46,15 +47,23 @@ class Guard:
         tickets: a valid one in the cookie lets bodies be larger than a key pair needs.
         shelf: uploads are refused while it is full.
         max_body_bytes: largest body with a ticket.
+        open_requests: hears of each request.
     """
 
     def __init__(
-        self, app: ASGIApp, *, tickets: Tickets, shelf: Shelf, max_body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        tickets: Tickets,
+        shelf: Shelf,
+        max_body_bytes: int,
+        open_requests: OpenRequests,
     ) -> None:
         self._app = app
         self._tickets = tickets
         self._shelf = shelf
         self._max_body_bytes = max_body_bytes
+        self._open_requests = open_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or has the application answer it."""
@@ -62,13 +71,20 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        is_streaming = False
+
         async def send_strictly(message: Message) -> None:
+            nonlocal is_streaming
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
+            is_streaming = message["type"] == "http.response.start" or message.get("more_body", False)
             await send(message)
 
         refusal = await self._refusal(scope)
-        await (refusal or self._app)(scope, receive, send_strictly)
+        with self._open_requests.holding():
+            await (refusal or self._app)(scope, receive, send_strictly)
+        if is_streaming:  # stopped in the middle
+            await send({"type": "http.response.body"})
 
     async def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         path = get_route_path(scope)

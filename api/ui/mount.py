@@ -11,13 +11,14 @@ from fastapi import FastAPI
 from api.result_urls import base_url, bound_url
 from api.settings import Settings
 from api.ui.guard import Guard
+from api.ui.open_requests import OpenRequests
 from api.ui.shelf import Shelf
 from api.ui.tickets import Tickets
 
 PATH = "/ui"
 
 
-def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> None:
+def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> OpenRequests:
     """Serve the page.
 
     It talks to this service by HTTP at the bound address, with nothing but what a visitor enters.
@@ -26,6 +27,9 @@ def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> None:
         app: of the service; everything but `PATH` stays as it is.
         settings: with the port that is really bound.
         secret: of the store.
+
+    Returns:
+        The page's requests, to be ended with the service.
 
     Raises:
         ImportError: the extra `ui` is not installed.
@@ -68,7 +72,12 @@ def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> None:
 
     asyncio.run(mount())  # without a loop around it Gradio leaves some of its own open
     page = app.routes[-1].app  # type: ignore[attr-defined]
+    open_requests = OpenRequests()
     page.add_middleware(
-        Guard, tickets=tickets, shelf=shelf, max_body_bytes=settings.max_body_bytes
+        Guard,
+        tickets=tickets,
+        shelf=shelf,
+        max_body_bytes=settings.max_body_bytes,
+        open_requests=open_requests,
     )
-    app.state.end_page_streams = page.stop_event.set
+    return open_requests

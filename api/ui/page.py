@@ -23,7 +23,7 @@ MAX_PAINTING = 24  # visitors whose tasks are followed; each takes one of Gradio
 MAX_PICTURES = 48  # of a session
 
 INTRODUCTION = """<div class="bd-head"><h1>Backdrop</h1>
-<p>Paint a background around a product. <a href="../docs" target="_blank">API</a></p></div>"""
+<p>Paints a background around a product.</p></div>"""
 ABOUT_KEYS = (
     "The key pair of the API: `backdrop keys add` makes one. It stays in this browser tab; the "
     "page's server process signs with the private key while it answers and neither stores nor "
@@ -38,7 +38,9 @@ class Page:
         self._handlers = handlers
         self._tickets = tickets
         with gr.Blocks(title="Backdrop", analytics_enabled=False) as self.blocks:
-            gr.HTML(INTRODUCTION, container=False)
+            with gr.Row(elem_id="head"):
+                gr.HTML(INTRODUCTION, container=False)
+                self.leave = gr.Button("Leave", size="sm", visible=False, elem_id="leave")
             with gr.Column(elem_id="door") as self.door:
                 self._make_door()
             with gr.Row(visible=False, elem_id="room") as self.room:
@@ -61,7 +63,6 @@ class Page:
             )
         self.connect = gr.Button("Connect", variant="primary", elem_id="connect")
         self.door_status = gr.HTML(elem_id="door-status", container=False)
-        self.ticket = gr.State("")
         self.shown_ticket = gr.Textbox(visible="hidden", elem_id="ticket")
 
     # --- the key pair ---
@@ -69,6 +70,7 @@ class Page:
     def _wire_door(self) -> None:
         keys = [self.public, self.private]
         opened = [
+            self.leave,
             self.door,
             self.room,
             self.door_status,
@@ -87,15 +89,16 @@ class Page:
         for event in (self.connect.click, self.private.submit):
             _on(event, self._connect, keys, opened)
         keep(self.shown_ticket.change)
+        _on(self.leave.click, fn=None, js=browser.FORGET_KEYS)
 
     def _recall(self, public: str, private: str) -> list[Any]:
         """A reload of the tab connects again by itself."""
         if not (public and private):
-            return [gr.skip()] * 9
+            return [gr.skip()] * 10
         return self._connect(public, private)
 
     def _connect(self, public: str, private: str) -> list[Any]:
-        stay = [gr.update(visible=True), gr.update(visible=False)]
+        stay = [gr.update(visible=False), gr.update(visible=True), gr.update(visible=False)]
         try:
             models = self._handlers.models(KeyPair(public.strip(), private.strip()))
         except ClientError as exc:
@@ -104,6 +107,7 @@ class Page:
         names = list(models.main)
         first = models.main[names[0]] if names else None
         return [
+            gr.update(visible=True),
             gr.update(visible=False),
             gr.update(visible=True),
             "",

@@ -18,6 +18,7 @@ from backdrop.client.options import generate_fields
 
 POLL_S = 0.25
 TIMEOUT_S = 60.0
+MAX_RETRIES = 2  # it is this very process: where it does not answer, it is about to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,9 @@ class Painter:
         """A client in the visitor's name."""
         with (
             httpx.Client(timeout=TIMEOUT_S, trust_env=False) as http,
-            Client(self._url, keys.public, keys.private, http=http) as client,
+            Client(
+                self._url, keys.public, keys.private, max_retries=MAX_RETRIES, http=http
+            ) as client,
         ):
             yield client
 
