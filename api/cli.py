@@ -29,6 +29,7 @@ from api.server import tell_new_pair
 from api.settings import Settings
 from api.store import open_store
 from api.supervisor import run_supervisor
+from api.ui.mount import PageNotInstalled
 from api.wire_types import field_path
 from engine.errors import EngineError
 from engine.registry import load_registry
@@ -60,13 +61,16 @@ class UsageFault(Exception):
     """Something the user can mend; told in one line."""
 
 
+_MENDABLE = (UsageFault, PullFailed, PageNotInstalled, ApiError, EngineError, TaskStoreError)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command; what a user can mend ends in one line and status 2."""
     set_library_environment()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         app(args=arguments)
-    except (UsageFault, PullFailed, ApiError, EngineError, TaskStoreError) as exc:
+    except _MENDABLE as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
 

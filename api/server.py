@@ -45,6 +45,7 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         RegistryError: models.yaml cannot be used.
         OSError: the address cannot be listened on, or the data folder cannot be used.
         TaskStoreError: the task store cannot be used.
+        PageNotInstalled: the page is wanted, but its library is not there.
         RuntimeError: the HTTP server ended by itself.
     """
     registry = load_registry(settings.models)

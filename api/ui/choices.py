@@ -6,14 +6,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast, get_args
 
 from backdrop.client import GenerateOptions, ResizeModeName
 from engine.job import SEED_MODULUS
 
 RANDOM_SEED = -1
 DEFAULT_MODE: ResizeModeName = "ResizeAndFill"
-MODES: tuple[ResizeModeName, ...] = ("JustResize", "CropAndResize", "ResizeAndFill")
+MODES: tuple[ResizeModeName, ...] = get_args(ResizeModeName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Choices:
             "height": self.height,
             "batch_size": self.batch_size,
         }
-        return GenerateOptions(**options)  # type: ignore[typeddict-item]
+        return cast("GenerateOptions", options)
 
 
 def _lines(text: str) -> list[str]:

@@ -131,7 +131,7 @@ class Form:
     def _weight_sliders(self) -> None:
         weights = self.by_name["lora_weights"]
 
-        @gr.render(
+        @gr.render(  # type: ignore[untyped-decorator]
             inputs=[self.loras, weights, self.models],
             triggers=[self.loras.change, self.redraw.change],
             show_progress="hidden",

@@ -8,7 +8,6 @@ from http.cookies import CookieError, SimpleCookie
 from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
-from starlette.routing import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.ui.open_requests import OpenRequests
@@ -77,7 +76,9 @@ class Guard:
             nonlocal is_streaming
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
-            is_streaming = message["type"] == "http.response.start" or message.get("more_body", False)
+            is_streaming = message["type"] == "http.response.start" or message.get(
+                "more_body", False
+            )
             await send(message)
 
         refusal = await self._refusal(scope)
@@ -87,7 +88,7 @@ class Guard:
             await send({"type": "http.response.body"})
 
     async def _refusal(self, scope: Scope) -> PlainTextResponse | None:
-        path = get_route_path(scope)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
         if not _OPEN.fullmatch(path):
             return PlainTextResponse("Not found", 404)
         if scope["method"] in ("GET", "HEAD"):

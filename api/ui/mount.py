@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
+import shutil
 
 from fastapi import FastAPI
 
@@ -16,6 +18,13 @@ from api.ui.shelf import Shelf
 from api.ui.tickets import Tickets
 
 PATH = "/ui"
+
+
+class PageNotInstalled(Exception):
+    """The page is asked for, but not its library."""
+
+    def __init__(self) -> None:
+        super().__init__("setting ui: the page needs Gradio: pip install 'backdrop[ui]'")
 
 
 def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> OpenRequests:
@@ -32,15 +41,21 @@ def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> OpenRequests:
         The page's requests, to be ended with the service.
 
     Raises:
-        ImportError: the extra `ui` is not installed.
+        PageNotInstalled: Gradio is not there.
         OSError: the page's folder cannot be made.
     """
     shelf = Shelf(settings.data_dir / "ui", keep_s=settings.images_keep_s)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs; those of results are secret
+    logging.getLogger("httpx").setLevel(
+        logging.WARNING
+    )  # it logs URLs; those of results are secret
+    atexit.register(shutil.rmtree, shelf.folder, ignore_errors=True)
     # Gradio reads these once, as it is imported and as components are made.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)
-    import gradio as gr  # a second or two; only those who want the page pay
+    try:
+        import gradio as gr  # a second or two, which only those pay who want the page
+    except ImportError as exc:
+        raise PageNotInstalled from exc
 
     from api.ui.handlers import Handlers
     from api.ui.page import STYLE, Page

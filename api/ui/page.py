@@ -81,9 +81,7 @@ class Page:
             self.form.loras,
             self.form.by_name["embeddings"],
         ]
-        keep = partial(
-            _on, fn=None, inputs=[*keys, self.shown_ticket], js=browser.KEEP_KEYS
-        )
+        keep = partial(_on, fn=None, inputs=[*keys, self.shown_ticket], js=browser.KEEP_KEYS)
         recalled = _on(self.blocks.load, fn=None, outputs=keys, js=browser.RECALL_KEYS)
         _on(recalled.then, self._recall, keys, opened)
         for event in (self.connect.click, self.private.submit):
@@ -260,13 +258,11 @@ class Page:
 
 def _on(event: Any, fn: Any = None, inputs: Any = None, outputs: Any = None, **options: Any) -> Any:
     """One listener; none is part of Gradio's own API."""
-    return event(
-        fn, inputs, outputs, show_progress="hidden", api_visibility="private", **options
-    )
+    return event(fn, inputs, outputs, show_progress="hidden", api_visibility="private", **options)
 
 
 def _chosen_mode(event: gr.SelectData) -> str:
-    return MODES[event.index]
+    return MODES[int(event.index)]
 
 
 def _marked(mode: str) -> Any:

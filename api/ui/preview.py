@@ -30,9 +30,7 @@ def placed(
     foreground: Image.Image, width_px: int, height_px: int, mode: ResizeModeName
 ) -> Image.Image:
     """The cut-out on the canvas as a request places it, over a checkerboard; mode RGB."""
-    return over_checkerboard(
-        resize_foreground(foreground, width_px, height_px, RESIZE_MODES[mode])
-    )
+    return over_checkerboard(resize_foreground(foreground, width_px, height_px, RESIZE_MODES[mode]))
 
 
 def placements(

@@ -22,7 +22,9 @@ from tests.engine.lora_files import write_lora
 
 pytest.importorskip("gradio", reason="the extra ui is not installed")
 playwright_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
@@ -191,9 +193,7 @@ def test_a_visitor_paints_sees_it_go_and_repeats_it(open_page: Callable[..., Any
     second = pixels(download.value)
     page.fill("#prompts textarea", "forgotten")
     page.click("#reuse")
-    playwright_api.expect(page.locator("#seed input")).to_have_value(
-        str((first_seed + 1) % 2**31)
-    )
+    playwright_api.expect(page.locator("#seed input")).to_have_value(str((first_seed + 1) % 2**31))
     playwright_api.expect(page.locator("#prompts textarea")).to_have_value(
         "sandy beach\nsunset sky"
     )
