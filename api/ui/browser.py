@@ -18,6 +18,13 @@ KEEP_KEYS = f"""(publicKey, privateKey, ticket) => {{
         `SameSite=Strict${{secure}}`;
 }}"""
 
+# On a phone what follows the button is below the screen.
+SHOW_STATUS, SHOW_PICTURE = (
+    f"""() => setTimeout(() => document.querySelector("{element}")?.scrollIntoView(
+        {{block: "nearest", behavior: "smooth"}}), 400)"""
+    for element in ("#status", "#picture")
+)
+
 FORGET_KEYS = f"""() => {{
     sessionStorage.removeItem("backdrop-public");
     sessionStorage.removeItem("backdrop-private");

@@ -13,7 +13,7 @@ from api.protocol import SAMPLERS
 from api.ui.choices import DEFAULT_MODE, MODES, RANDOM_SEED, Choices
 from backdrop.client import ModelList
 
-OWN = "the model's own"
+OWN = "model's own"
 MAX_LORAS = 16
 _WHOLE_NUMBERS = ("width", "height", "seed", "steps", "batch_size", "clip_skip")
 NAMES = tuple(each.name for each in fields(Choices))
@@ -82,7 +82,7 @@ class Form:
                     elem_id=name,
                 )  # fmt: skip
             self.by_name["seed"] = gr.Number(
-                RANDOM_SEED, label="Seed, -1 draws one", precision=0, minimum=-1,
+                RANDOM_SEED, label="Seed, -1: any", precision=0, minimum=-1,
                 maximum=2**31 - 1, min_width=120, elem_id="seed",
             )  # fmt: skip
         with gr.Row():
@@ -115,13 +115,11 @@ class Form:
             self.by_name["lora_weights"] = gr.State({})
             self._weight_sliders()
             self.by_name["embeddings"] = gr.Dropdown(label="Embeddings", multiselect=True)
+            self.by_name["sampler"] = gr.Dropdown([OWN, *SAMPLERS], value=OWN, label="Sampler")
             with gr.Row():
-                self.by_name["sampler"] = gr.Dropdown(
-                    [OWN, *SAMPLERS], value=OWN, label="Sampler", min_width=150
-                )
                 # A number field cannot stay empty: Gradio makes 0 of nothing as it is unfolded.
                 self.by_name["cfg_scale"] = gr.Number(
-                    0, label="Guidance, 0 for the model's own", minimum=0, maximum=30,
+                    0, label="Guidance (0: model's own)", minimum=0, maximum=30,
                     min_width=150,
                 )  # fmt: skip
                 self.by_name["clip_skip"] = gr.Slider(

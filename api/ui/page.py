@@ -171,9 +171,11 @@ class Page:
             concurrency_limit=MAX_PAINTING,
             trigger_mode="once",
         )
-        _on(painted.then, self._newest, [results.pictures, results.selected], [
+        shown = _on(painted.then, self._newest, [results.pictures, results.selected], [
             results.gallery, *results.of_one_picture,
         ])  # fmt: skip
+        _on(results.generate.click, js=browser.SHOW_STATUS)
+        _on(shown.then, js=browser.SHOW_PICTURE)
         _on(results.cancel.click, self._cancel, [*keys, results.uid], results.status)
 
     def _paint(

@@ -21,8 +21,12 @@ class Results:
         self.selected = gr.State(None)
         self.uid = gr.State("")
         with gr.Row():
-            self.generate = gr.Button("Generate", variant="primary", elem_id="generate")
-            self.cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id="cancel")
+            self.generate = gr.Button(
+                "Generate", variant="primary", min_width=120, elem_id="generate"
+            )
+            self.cancel = gr.Button(
+                "Cancel", variant="stop", visible=False, min_width=120, elem_id="cancel"
+            )
         self.status = gr.HTML(elem_id="status", container=False)
         with gr.Column(visible=False, elem_id="picture") as self.one_picture:
             self.compare = gr.ImageSlider(
@@ -36,8 +40,12 @@ class Results:
             )
             self.caption = gr.Markdown(elem_id="caption")
             with gr.Row():
-                self.download = gr.DownloadButton("Download PNG", size="sm", elem_id="download")
-                self.reuse = gr.Button("Reuse these settings", size="sm", elem_id="reuse")
+                self.download = gr.DownloadButton(
+                    "Download PNG", size="sm", min_width=120, elem_id="download"
+                )
+                self.reuse = gr.Button(
+                    "Reuse these settings", size="sm", min_width=120, elem_id="reuse"
+                )
         self.gallery = gr.Gallery(
             show_label=False,
             columns=4,
