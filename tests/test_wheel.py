@@ -66,3 +66,7 @@ def test_a_wheel_carries_the_configs_of_every_family(installed: Path, root: Path
 def test_a_wheel_carries_nothing_but_the_packages(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
     assert names == {"api", "backdrop", "engine"} | {n for n in names if n.endswith(".dist-info")}
+
+
+def test_a_wheel_carries_the_style_of_the_page(installed: Path) -> None:
+    assert (installed / "api" / "ui" / "style.css").is_file()
