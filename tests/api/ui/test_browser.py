@@ -135,13 +135,21 @@ def pixels(download: Any) -> np.ndarray:
 
 
 def watch(page: Any, until: str) -> list[str]:
-    """Every text of the status until one contains `until`."""
+    """Presses the button; every new text of the status until one contains `until`."""
     page.evaluate(
-        """() => { window.seen = []; const look = () => {
-            const text = document.querySelector("#status .bd-status")?.innerText;
-            if (text && window.seen.at(-1) !== text) window.seen.push(text);
-        }; new MutationObserver(look).observe(document.body,
-            {childList: true, subtree: true, characterData: true}); look(); }"""
+        """() => {
+            const text = () => document.querySelector("#status .bd-status")?.innerText;
+            const before = text();
+            window.seen = [];
+            const look = () => {
+                const now = text();
+                if (now && now !== before && window.seen.at(-1) !== now) window.seen.push(now);
+            };
+            window.observer?.disconnect();
+            window.observer = new MutationObserver(look);
+            window.observer.observe(document.body,
+                {childList: true, subtree: true, characterData: true});
+        }"""
     )
     page.click("#generate")
     page.wait_for_function(
