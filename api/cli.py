@@ -42,7 +42,6 @@ USER_ERROR = 2
 app = typer.Typer(
     help="Backgrounds painted around product cut-outs: the server, its workers, and a local run.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 models_app = typer.Typer(help="Models of models.yaml.", no_args_is_help=True)
