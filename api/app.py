@@ -94,6 +94,10 @@ def create_app(
     app.include_router(event_stream.router)
     if settings.docs:
         _serve_docs(app)
+    if settings.ui:
+        from api.ui.mount import mount_page  # brings Gradio
+
+        app.state.page_requests = mount_page(app, settings, secret)
     return app
 
 

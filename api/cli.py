@@ -33,6 +33,7 @@ from api.settings import Settings
 from api.sweeps.axes import BadAxis
 from api.sweeps.command import AXIS_HELP, SWEEP_EXAMPLES, plan_from_files, sweep_into
 from api.sweeps.folder import SweepRefused
+from api.ui.mount import PageNotInstalled
 from engine.errors import EngineError
 from engine.registry import load_registry
 
@@ -41,7 +42,6 @@ USER_ERROR = 2
 app = typer.Typer(
     help="Backgrounds painted around product cut-outs: the server, its workers, and a local run.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 models_app = typer.Typer(help="Models of models.yaml.", no_args_is_help=True)
@@ -57,23 +57,27 @@ Keys = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda:0, ...; default what is there.")]
 
 
+_MENDABLE = (
+    UsageFault,
+    ClusterFault,
+    PullFailed,
+    PageNotInstalled,
+    ApiError,
+    BlobError,
+    EngineError,
+    TaskStoreError,
+    BadAxis,
+    SweepRefused,
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command; what a user can mend ends in one line and status 2."""
     set_library_environment()
     set_up_logging("backdrop", "text")
     try:
         app(args=arguments)
-    except (
-        UsageFault,
-        ClusterFault,
-        PullFailed,
-        ApiError,
-        BlobError,
-        EngineError,
-        TaskStoreError,
-        BadAxis,
-        SweepRefused,
-    ) as exc:
+    except _MENDABLE as exc:
         typer.echo(f"backdrop: {'; '.join(str(exc).splitlines())}", err=True)
         sys.exit(USER_ERROR)
 

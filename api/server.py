@@ -26,6 +26,7 @@ from api.result_urls import bound_url
 from api.settings import Settings
 from api.store import open_store
 from api.supervisor import run_supervisor
+from api.ui.mount import PATH
 from api.webhook_sender import sending_webhooks
 from engine.registry import load_registry
 
@@ -50,6 +51,7 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         RegistryError: models.yaml cannot be used.
         OSError: the address cannot be listened on, or the data folder cannot be used.
         TaskStoreError: the task store cannot be used.
+        PageNotInstalled: the page is wanted, but its library is not there.
         RuntimeError: the HTTP server ended by itself.
     """
     registry = load_registry(settings.models)
@@ -72,8 +74,12 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         stopping = stack.enter_context(stop_signals())
         http = stack.enter_context(http_server(app, listener))
         stack.callback(app.state.service.watch.close)  # else its streams use up the grace
+        if settings.ui:
+            stack.callback(app.state.page_requests.end)  # likewise
         stack.enter_context(sending_webhooks(app.state.service))
         say(bound_url(settings))
+        if settings.ui:
+            say(f"Page: {bound_url(settings)}{PATH}")
         if keys.is_empty():
             tell_new_pair(keys, label="first start", say=say)
         for name, trouble in registry.unusable.items():
@@ -171,7 +177,7 @@ def http_server(app: FastAPI, listener: socket.socket) -> Iterator[threading.Thr
         access_log=False,  # the paths of result URLs are secrets
         server_header=False,
         ws="none",
-        lifespan="off",
+        lifespan="on",
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)

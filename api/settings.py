@@ -225,6 +225,9 @@ class Settings(S3Settings):
         "itself, which s3_url must name, by URLs that it signs.",
     )
     docs: bool = Field(True, description="Serve the OpenAPI page at /docs.")
+    ui: bool = Field(
+        False, description="Serve the page at /ui, for people with a key pair; needs the extra ui."
+    )
     webhooks: bool = Field(
         False,
         description="Call the WebhookUrl of a request once its task has ended. While it is off, no "

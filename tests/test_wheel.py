@@ -94,3 +94,7 @@ def test_an_installed_wheel_makes_and_upgrades_its_task_store(installed: Path) -
 def test_a_wheel_carries_nothing_but_the_packages(installed: Path) -> None:
     names = {path.name for path in installed.iterdir()}
     assert names == {"api", "backdrop", "engine"} | {n for n in names if n.endswith(".dist-info")}
+
+
+def test_a_wheel_carries_the_style_of_the_page(installed: Path) -> None:
+    assert (installed / "api" / "ui" / "style.css").is_file()

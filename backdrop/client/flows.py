@@ -90,8 +90,7 @@ class Conversation:
         Raises:
             ClientError: whatever came instead of a success.
         """
-        body = {"Action": action, "PublicKey": self._public_key, **fields}
-        body["Signature"] = sign(body, self._private_key)
+        body = signed_body(action, fields, self._public_key, self._private_key)
         # A lost answer to GenerateBackgrounds may have been that of a task that runs.
         repeatable = action != "GenerateBackgrounds"
         reply = yield from self._send(Send(self._url, body), repeatable=repeatable)
@@ -178,6 +177,14 @@ class Conversation:
                 return reply
             yield Pause(_retry_delay_s(reply, attempt))
         return (yield step)
+
+
+def signed_body(
+    action: str, fields: Mapping[str, Any], public_key: str, private_key: str
+) -> dict[str, Any]:
+    """The request of an action as it is posted."""
+    body = {"Action": action, "PublicKey": public_key, **fields}
+    return {**body, "Signature": sign(body, private_key)}
 
 
 def advance(flow: Flow[Result], reply: Reply) -> Step | Ended[Result]:

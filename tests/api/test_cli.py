@@ -120,6 +120,14 @@ def test_a_bad_setting_in_the_environment_is_named_without_its_value(capsys, mon
     assert "hush-hush" not in err
 
 
+def test_a_page_without_its_library_is_told(capsys, monkeypatch):
+    monkeypatch.setenv("BACKDROP_UI", "true")
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    status, out, err = run(capsys, "api", "--port", "0")
+    assert (status, out) == (2, "")
+    assert_one_line(err, "ui", "pip install 'backdrop[ui]'")
+
+
 def test_a_missing_settings_file_is_named(capsys, monkeypatch):
     monkeypatch.setenv("BACKDROP_SETTINGS_FILE", "no-such-settings.yaml")
     status, _, err = run(capsys, "models", "list")
