@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     seed = secrets.randbelow(2**31 - 1) + 1 if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
-    outcomes = run(names, inputs=options.inputs, seconds=options.seconds, seed=seed, output=options.output)
+    outcomes = run(
+        names, inputs=options.inputs, seconds=options.seconds, seed=seed, output=options.output
+    )
     return int(not all(each.is_clean for each in outcomes))
 
 
@@ -81,7 +83,9 @@ def run(
                 findings=output / "findings",
             )
             outcomes.append(outcome)
-            print(f"{name}: {outcome.inputs:,} inputs, {len(outcome.findings)} findings", flush=True)
+            print(
+                f"{name}: {outcome.inputs:,} inputs, {len(outcome.findings)} findings", flush=True
+            )
             load = f"load average {os.getloadavg()[1]:.1f} on {len(os.sched_getaffinity(0))} cores"
             table = write_report(outcomes, output, started_at=started_at, load=load)
     print(table.read_text())

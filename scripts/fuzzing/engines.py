@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,14 @@ from types import ModuleType
 from scripts.fuzzing.catalogue import Entry
 
 # Only these are watched for coverage: instrumenting the libraries below would cost all the speed.
-_WATCHED = ["api.media", "api.png", "api.rawjson", "api.signing", "engine.adapters", "engine.safetensors_header"]
+_WATCHED = [
+    "api.media",
+    "api.png",
+    "api.rawjson",
+    "api.signing",
+    "engine.adapters",
+    "engine.safetensors_header",
+]
 _MAX_LEN = 4096
 _BATCH = 500  # hypothesis remembers all examples of a run and slows down with them
 
@@ -59,9 +67,7 @@ def _run_atheris(
     for index, data in enumerate(module.seeds()):
         (corpus / f"seed-{index:03}").write_bytes(data)
     options = [
-        f"-atheris_runs={count}",
         f"-seed={seed}",
-        f"-max_total_time={max(1, int(seconds))}",
         f"-max_len={_MAX_LEN}",
         "-len_control=0",
         "-rss_limit_mb=0",  # memory and time are watched from outside
@@ -69,7 +75,17 @@ def _run_atheris(
         "-verbosity=0",
         f"-artifact_prefix={folder}/",
     ]
-    atheris.Setup([entry_name(module), *options, str(corpus)], judge)
+    deadline, judged = time.monotonic() + seconds, 0
+
+    def one(data: bytes) -> None:
+        nonlocal judged
+        judge(data)
+        judged += 1
+        if judged >= count or time.monotonic() > deadline:
+            # libFuzzer would end with exit(), under which torch and Pillow crash on their way out.
+            os._exit(0)
+
+    atheris.Setup([entry_name(module), *options, str(corpus)], one)
     atheris.Fuzz()
 
 

@@ -57,9 +57,7 @@ def measure_growth(
     process, deadline = psutil.Process(), time.monotonic() + seconds
     resident: list[int] = []
     rounds = max(MIN_ROUNDS, num_inputs // len(inputs))
-    while len(resident) < rounds and (
-        len(resident) < MIN_ROUNDS or time.monotonic() < deadline
-    ):
+    while len(resident) < rounds and (len(resident) < MIN_ROUNDS or time.monotonic() < deadline):
         for data in inputs:
             with contextlib.suppress(Exception):
                 check(data)

@@ -66,7 +66,11 @@ def fuzz(
         folder: empty scratch.
         findings: folder that reproducing files go to.
     """
-    started, found, ledger = time.monotonic(), Findings(findings, entry.name), Ledger(folder / "ledger")
+    started, found, ledger = (
+        time.monotonic(),
+        Findings(findings, entry.name),
+        Ledger(folder / "ledger"),
+    )
     for start in range(_MAX_STARTS):
         left, left_s = count - ledger.read().ended, seconds - (time.monotonic() - started)
         if left <= 0 or left_s <= 0:

@@ -164,7 +164,7 @@ def _description() -> dict[str, Any]:
 @st.composite
 def _encoded(draw: st.DrawFn, cases: SearchStrategy[Any]) -> bytes:
     case = draw(cases)
-    query = urlencode({k: v for k, v in (case.query or {}).items()}, doseq=True, errors="replace")
+    query = urlencode(case.query or {}, doseq=True, errors="replace")
     target = case.formatted_path + (f"?{query}" if query else "")
     body = case.body
     if isinstance(body, dict):

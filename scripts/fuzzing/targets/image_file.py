@@ -107,7 +107,9 @@ def _files() -> Iterator[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     for mode in ("RGBA", "LA", "P", "L", "1", "RGB", "I;16"):
-        yield _saved(cutout.convert("L").convert("I;16") if mode == "I;16" else cutout.convert(mode), "PNG")
+        yield _saved(
+            cutout.convert("L").convert("I;16") if mode == "I;16" else cutout.convert(mode), "PNG"
+        )
     yield _saved(cutout, "PNG", icc_profile=profile, exif=exif)
     yield _saved(cutout, "PNG", save_all=True, append_images=[cutout.rotate(90)])
     yield _saved(cutout.quantize(4), "PNG", transparency=0)

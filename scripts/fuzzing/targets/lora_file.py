@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ from engine.adapters.updates import tensors_of
 from engine.errors import WeightsUnavailable
 from scripts.fuzzing.catalogue import Check, Garbage
 
-_STEMS = ("lora_unet_mid_block_attn2_to_k", "unet.a.attn2.to_v", "lora_te_text_model", "transformer.x", "")
+_STEMS = (
+    "lora_unet_mid_block_attn2_to_k",
+    "unet.a.attn2.to_v",
+    "lora_te_text_model",
+    "transformer.x",
+    "",
+)
 _BITS = {"F32": 32, "F16": 16, "BF16": 16, "I64": 64, "F8_E4M3": 8}
 _SIDES = (1, 2, 3, 4, 8, 0, 768)
 _MAX_DATA_BYTES = 2**18
@@ -80,38 +87,66 @@ def _layer(module: LoraModule) -> nn.Linear | nn.Conv2d:
 
 
 def file_of(data: bytes) -> bytes:
-    """The safetensors file that an input's choices make: at most 12 tensors."""
+    """The safetensors file that an input's choices make: at most 6 modules."""
     choices = atheris.FuzzedDataProvider(data)
     header: dict[str, Any] = {}
-    end = 0
-    for _ in range(choices.ConsumeIntInRange(0, 12)):
-        dtype, shape = choices.PickValueInList([*_BITS]), _shape(choices)
-        size = prod(shape) * _BITS[dtype] // 8
-        key = _key(choices)
-        if key not in header and end + size <= _MAX_DATA_BYTES:
-            header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
-            end += size
+    end, usual = 0, choices.PickValueInList([*_BITS])
+    for _ in range(choices.ConsumeIntInRange(0, 6)):
+        for key, shape in _module(choices):
+            dtype = choices.PickValueInList([*_BITS]) if _rarely(choices) else usual
+            size = prod(shape) * _BITS[dtype] // 8
+            if key not in header and end + size <= _MAX_DATA_BYTES:
+                header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+                end += size
     if choices.ConsumeBool():
         header["__metadata__"] = _metadata(choices)
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + _PATTERN * end
 
 
-def _key(choices: Any) -> str:
-    if choices.ConsumeIntInRange(0, 15) == 0:
-        return str(choices.ConsumeUnicodeNoSurrogates(12))
-    return choices.PickValueInList([*_STEMS]) + choices.PickValueInList([*SUFFIXES])
+def _module(choices: Any) -> Iterator[tuple[str, list[int]]]:
+    """Keys and shapes of one module: a set that belongs together, with a change here and there."""
+    stem = choices.PickValueInList([*_STEMS]) + str(choices.ConsumeIntInRange(0, 3))
+    for suffix, shape in _set(choices):
+        if _rarely(choices):
+            continue
+        yield f"{stem}{suffix}", _shape(choices) if _rarely(choices) else shape
+    if choices.ConsumeIntInRange(0, 3) == 0:
+        yield f"{stem}{choices.PickValueInList([*SUFFIXES])}", _shape(choices)
+    if _rarely(choices):
+        yield str(choices.ConsumeUnicodeNoSurrogates(12)), _shape(choices)
+
+
+def _set(choices: Any) -> list[tuple[str, list[int]]]:
+    """The factors of one update of any kind, with the shapes they should have."""
+    rows, columns, rank = (choices.PickValueInList([1, 2, 3, 4, 8, 768]) for _ in range(3))
+    kernel = choices.PickValueInList([[], [1, 1], [3, 3]])
+    down, up = [rank, columns, *kernel], [rows, rank, *([1, 1] if kernel else [])]
+    pair = [[rows, rank], [rank, columns]]
+    sets = [
+        [(".lora_down.weight", down), (".lora_up.weight", up), (".alpha", [])],
+        [(".lora_A.weight", down), (".lora_B.weight", up)],
+        [(".lora.down.weight", down), (".lora.up.weight", up), (".dora_scale", [rows, 1])],
+        [(".lora_A.weight", down), (".lora_B.weight", up), (".lora_magnitude_vector", [rows])],
+        [(f".hada_w{side}_{name}", pair[name == "b"]) for side in (1, 2) for name in "ab"],
+        [(".lokr_w1", [rank, 2]), (".lokr_w2", [rows, columns, *kernel])],
+        [(".lokr_w1", [2, 2]), (".lokr_w2_a", pair[0]), (".lokr_w2_b", [*pair[1], *kernel])],
+        [
+            (".lora_down.weight", [rank, columns, 1, 1]),
+            (".lora_mid.weight", [rank, rank, 3, 3]),
+            (".lora_up.weight", [rows, rank, 1, 1]),
+        ],
+    ]
+    return sets[choices.ConsumeIntInRange(0, len(sets) - 1)]
+
+
+def _rarely(choices: Any) -> bool:
+    return choices.ConsumeIntInRange(0, 19) == 7
 
 
 def _shape(choices: Any) -> list[int]:
-    if choices.ConsumeIntInRange(0, 3) == 0:  # of a convolution
-        kernel = choices.PickValueInList([1, 3])
-        return [_side(choices), _side(choices), kernel, kernel]
-    return [_side(choices) for _ in range(choices.PickValueInList([2, 2, 2, 2, 0, 1, 3, 4]))]
-
-
-def _side(choices: Any) -> int:
-    return int(choices.PickValueInList([*_SIDES]))
+    length = choices.PickValueInList([0, 1, 2, 2, 3, 4])
+    return [choices.PickValueInList([*_SIDES]) for _ in range(length)]
 
 
 def _metadata(choices: Any) -> dict[str, str]:
@@ -124,4 +159,6 @@ def _metadata(choices: Any) -> dict[str, str]:
 
 def seeds() -> list[bytes]:
     """Choices without a plan; coverage finds the rest."""
-    return [bytes((31 * index + step * index) % 256 for index in range(300)) for step in range(1, 30)]
+    return [
+        bytes((31 * index + step * index) % 256 for index in range(300)) for step in range(1, 30)
+    ]

@@ -59,7 +59,9 @@ def file_of(data: bytes) -> bytes:
 
 def _data_size(header: bytes) -> int:
     try:
-        ends = [entry["data_offsets"][1] for entry in json.loads(header).values() if "dtype" in entry]
+        ends = [
+            entry["data_offsets"][1] for entry in json.loads(header).values() if "dtype" in entry
+        ]
         return max(0, min(_MAX_DATA_BYTES, max(ends, default=0)))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return 0

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from api.actions import ACTIONS
 from api.errors import ApiError
+from api.protocol import GenerateBackgroundsRequest
 from api.rawjson import parse_object, plain
 from api.wire_types import validate
 from scripts.fuzzing.catalogue import Check, Garbage
@@ -44,10 +45,17 @@ def confirm(request: BaseModel, fields: Any) -> None:
     broken = next(_validator(model).iter_errors(_as_read(fields)), None)
     if broken is not None:
         raise Garbage(f"accepted against its schema: {broken.json_path}: {broken.message}")
-    stored = request.model_dump(mode="json", exclude_none=True)
-    again = validate(model, stored).model_dump(mode="json", exclude_none=True)
+    stored = _stored(request)
+    again = _stored(validate(model, stored))
     if again != stored:
         raise Garbage(f"{stored} became {again}")
+
+
+def _stored(request: BaseModel) -> Any:
+    """What a task keeps of the request; of a query, what it says."""
+    if isinstance(request, GenerateBackgroundsRequest):
+        return request.stored()
+    return request.model_dump(mode="json", exclude_unset=True)
 
 
 @cache
