@@ -71,7 +71,7 @@ def _run_atheris(
         f"-max_len={_MAX_LEN}",
         "-len_control=0",
         "-rss_limit_mb=0",  # memory and time are watched from outside
-        "-timeout=0",
+        "-timeout=86400",  # 0 is taken for no time at all
         "-verbosity=0",
         f"-artifact_prefix={folder}/",
     ]
