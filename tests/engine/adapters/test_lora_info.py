@@ -155,7 +155,7 @@ def test_an_alpha_that_is_no_number_is_refused_with_the_header(tmp_path: Path, a
 def test_finite_factors_whose_update_overflows_are_refused(
     unet: UNet2DConditionModel, tmp_path: Path
 ) -> None:
-    tensors = pair(STEM) | {STEM + ".alpha": torch.tensor(3e38)}
+    tensors = pair(STEM) | {STEM + ".alpha": torch.tensor(1.5e308, dtype=torch.float64)}
     tensors[STEM + UP] = tensors[STEM + UP].abs() * 100 + 100
     assert "overflows" in str(load_error(unet, save(tmp_path, tensors)))
 
