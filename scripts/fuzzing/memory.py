@@ -57,12 +57,19 @@ def measure_growth(
     process, deadline = psutil.Process(), time.monotonic() + seconds
     resident: list[int] = []
     rounds = max(MIN_ROUNDS, num_inputs // len(inputs))
-    while len(resident) < rounds and (len(resident) < MIN_ROUNDS or time.monotonic() < deadline):
-        for data in inputs:
-            with contextlib.suppress(Exception):
-                check(data)
-        gc.collect()
-        resident.append(process.memory_info().rss)
+    gc.collect()
+    gc.freeze()  # what is here already is not looked through after every round
+    try:
+        while len(resident) < rounds:
+            if len(resident) >= MIN_ROUNDS and time.monotonic() > deadline:
+                break
+            for data in inputs:
+                with contextlib.suppress(Exception):
+                    check(data)
+            gc.collect()
+            resident.append(process.memory_info().rss)
+    finally:
+        gc.unfreeze()
     return Growth(resident, len(inputs))
 
 
