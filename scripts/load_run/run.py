@@ -58,14 +58,10 @@ class Load:
         if not self.memory.is_flat:
             found.append(f"memory grew by {100 * self.memory.growth:.0f} %")
         return found + [
-            f"{each.name}: {each.value:.2f}" for each in self.depth if each.value > _bound(each)
+            f"{each.name}: {each.value:.2f}"
+            for each in self.depth
+            if each.limit is not None and each.value > each.limit.aim
         ]
-
-
-def _bound(measure: Measure) -> float:
-    """1.2 times and what the samples scatter by: less says nothing on a machine with other work."""
-    assert measure.limit is not None
-    return measure.limit.aim + (measure.spread or 0.0)
 
 
 def load(bench: Bench, store: str, work: Work) -> Load:
