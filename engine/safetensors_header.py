@@ -94,9 +94,9 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
         reason = " ".join(str(exc).split())[:200]
         raise WeightsUnavailable(f"{path}: its safetensors header is broken: {reason}") from exc
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise WeightsUnavailable(f"{path}: its safetensors header is broken: bad __metadata__")
-    return SafetensorsHeader(tensors, {str(key): str(value) for key, value in metadata.items()})
+    return SafetensorsHeader(tensors, metadata)
 
 
 def is_pickle(path: Path) -> bool:

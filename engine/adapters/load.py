@@ -53,7 +53,8 @@ def load_lora(path: Path, names: Mapping[str, Target]) -> Lora:
         names: see `name_table`.
 
     Raises:
-        WeightsUnavailable: the file cannot be read, is no LoRA or holds NaN or infinity.
+        WeightsUnavailable: the file cannot be read, is no LoRA, or holds or amounts to NaN or
+            infinity.
         IncompatibleAdapter: not one module of it is in the models, or one has another shape there.
         torch.OutOfMemoryError: the device cannot hold it.
     """
@@ -82,6 +83,8 @@ def load_lora(path: Path, names: Mapping[str, Target]) -> Lora:
                 for module, target in matched.values()
             ]
             packed = _pack(built, next(iter(names.values())).module.weight.device)
+            if packed is None:
+                raise WeightsUnavailable(f"{path}: {_overflowing(matched, built)} overflows")
     except (OSError, SafetensorError) as exc:
         raise WeightsUnavailable(f"{path}: cannot be loaded: {exc}") from exc
     updates: dict[str, dict[str, Update]] = {}
@@ -134,8 +137,17 @@ def _build(
         raise WeightsUnavailable(f"{path}: {module.stem}: {exc}") from exc
 
 
-def _pack(updates: Sequence[Update], device: torch.device) -> list[Update]:
-    """The updates on `device`, in one piece of memory for each dtype.
+def _overflowing(matched: Mapping[str, object], built: Sequence[Update]) -> str:
+    """The first module whose update holds NaN or infinity, though its parts did not."""
+    return next(
+        name
+        for name, update in zip(matched, built, strict=True)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors_of(update))
+    )
+
+
+def _pack(updates: Sequence[Update], device: torch.device) -> list[Update] | None:
+    """The updates on `device`, in one piece of memory for each dtype; None where one overflowed.
 
     One copy to the device is quick where hundreds of small ones are not, and one piece leaves no
     holes in memory when it goes.
@@ -146,6 +158,8 @@ def _pack(updates: Sequence[Update], device: torch.device) -> list[Update]:
     packed: dict[torch.Tensor, torch.Tensor] = {}
     for tensors in kinds.values():
         flat = torch.cat([tensor.flatten() for tensor in tensors]).to(device)
+        if not bool(torch.isfinite(flat).all()):  # products of finite numbers may leave the range
+            return None
         parts = torch.split_with_sizes(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             packed[tensor] = part.view(tensor.shape)

@@ -148,9 +148,10 @@ def _module(
             if not tensor.is_floating and part != "alpha":
                 raise ValueError(f"{keys[part]} holds {tensor.dtype}, not floating point numbers")
         shape = update_shape({part: tensor.shape for part, tensor in tensors.items()})
+        alpha = _alpha(stem, shape.rank, configs)
     except ValueError as exc:
         raise WeightsUnavailable(f"{path}: {stem}: {exc}") from exc
-    return LoraModule(stem, keys, shape, _alpha(stem, shape.rank, configs))
+    return LoraModule(stem, keys, shape, alpha)
 
 
 def _alpha(stem: str, rank: int | None, configs: Mapping[str, Mapping[str, Any]]) -> float | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+_MAX_FLOAT32 = 3.4028234663852886e38
+
 # Parts of one module's update, named after kohya and LyCORIS.
 _SUFFIXES: dict[str, str] = {
     ".lora_down.weight": "down",
@@ -85,6 +87,9 @@ def alpha_from_metadata(stem: str, rank: int, config: Mapping[str, object]) -> f
         stem: of the module's keys.
         rank: of its factors.
         config: one model's `LoraConfig`; patterns in it are whole trailing names.
+
+    Raises:
+        ValueError: the alpha is NaN, infinite, or beyond float32.
     """
     alpha = config.get("lora_alpha")
     patterns = config.get("alpha_pattern")
@@ -94,5 +99,7 @@ def alpha_from_metadata(stem: str, rank: int, config: Mapping[str, object]) -> f
                 alpha = value
     if isinstance(alpha, bool) or not isinstance(alpha, int | float):
         return None
+    if not abs(alpha) <= _MAX_FLOAT32:  # JSON may hold NaN, and integers that no float can
+        raise ValueError("the alpha in its metadata is no number of float32")
     # Rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank.
     return float(alpha) * rank**0.5 if config.get("use_rslora") else float(alpha)

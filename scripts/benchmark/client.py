@@ -70,9 +70,18 @@ class Client:
         Raises:
             ServerFault: HTTP status or RetCode say that it was refused.
         """
-        answer: dict[str, Any] = json.loads(self._exchange("POST", "/", body))
+        answer = self.answer(body)
         if answer["RetCode"] != 0:
             raise ServerFault(f"RetCode {answer['RetCode']}: {answer.get('Message')}")
+        return answer
+
+    def answer(self, body: bytes) -> dict[str, Any]:
+        """The answer to a body, a refusal too.
+
+        Raises:
+            ServerFault: the HTTP status is not 200.
+        """
+        answer: dict[str, Any] = json.loads(self._exchange("POST", "/", body))
         return answer
 
     def submit(self, body: bytes) -> str:

@@ -25,8 +25,21 @@ _LEASE_S = 600.0
 
 def depth(bench: Bench) -> Sequence[Measure]:
     """Row 19: two API processes without workers, one over a deep queue, one over a shallow one."""
+    return depth_on(bench, lambda: None)
+
+
+def depth_on(bench: Bench, new_database: Callable[[], str | None]) -> Sequence[Measure]:
+    """Row 19 on any store.
+
+    Args:
+        bench: tells the depth and the samples.
+        new_database: URL of an empty database at each call; None for the file in the data folder.
+    """
     deep = bench.sizes.queue_depth
-    with _api(bench, deep) as at_deep, _api(bench, _SHALLOW) as at_shallow:
+    with (
+        _api(bench, deep, new_database()) as at_deep,
+        _api(bench, _SHALLOW, new_database()) as at_shallow,
+    ):
         measures = []
         for name in ("submit", "poll", "claim", "cancel"):
             pairs = alternate(
@@ -98,7 +111,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 @contextmanager
-def _api(bench: Bench, num_queued: int) -> Iterator[_Queue]:
+def _api(bench: Bench, num_queued: int, database_url: str | None) -> Iterator[_Queue]:
     """An API process without workers over a queue of that depth."""
     models_file = bench.model_folder("T").parent / MODELS_FILE
     with ExitStack() as stack:
@@ -106,6 +119,7 @@ def _api(bench: Bench, num_queued: int) -> Iterator[_Queue]:
             bench.scratch("queue"),
             models_file,
             command="api",
+            database_url=database_url,
             BACKDROP_MAX_QUEUED_TASKS=str(10**6),
         )
         stack.callback(server.stop)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from pydantic import SecretStr
 
 from api.settings import Settings
 from api.store import SqlTaskStore, open_store
@@ -32,13 +33,26 @@ class Server:
         folder: empty; data and log go there.
         models_file: models.yaml.
         command: `serve` for API and workers, `api` for the API alone.
+        database_url: of the task store; None for the file in the data folder.
         environment: settings, as BACKDROP_... variables.
     """
 
     def __init__(
-        self, folder: Path, models_file: Path, *, command: str = "serve", **environment: str
+        self,
+        folder: Path,
+        models_file: Path,
+        *,
+        command: str = "serve",
+        database_url: str | None = None,
+        **environment: str,
     ) -> None:
-        self.settings = Settings(data_dir=folder / "data", models=models_file)
+        self.settings = Settings(
+            data_dir=folder / "data",
+            models=models_file,
+            database_url=None if database_url is None else SecretStr(database_url),
+        )
+        if database_url is not None:
+            environment = {"BACKDROP_DATABASE_URL": database_url, **environment}
         self._log, first_line = folder / "server.log", folder / "stdout"
         with first_line.open("w") as out, self._log.open("w") as log:
             self._process = subprocess.Popen(

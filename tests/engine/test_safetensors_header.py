@@ -95,6 +95,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
         (PAIR | {"b": {"dtype": "F32"}}, "broken: 'shape'"),
         (PAIR | {"b": 3}, "broken"),
         (PAIR | {"__metadata__": [1]}, "bad __metadata__"),
+        (PAIR | {"__metadata__": {"format": [1]}}, "bad __metadata__"),  # safetensors refuses it
         ({"a": PAIR["a"]}, "bytes that belong to no tensor"),
         (PAIR | {"c": {"dtype": "U8", "shape": [9], "data_offsets": [16, 25]}}, "truncated"),
     ],

@@ -145,6 +145,21 @@ def test_a_file_with_nan_or_infinity_is_refused(
     assert STEM + UP in str(error)
 
 
+@pytest.mark.parametrize("alpha", ["NaN", "Infinity", "1e300", "9" * 400])
+def test_an_alpha_that_is_no_number_is_refused_with_the_header(tmp_path: Path, alpha: str) -> None:
+    packed = {"lora_adapter_metadata": f'{{"unet.lora_alpha": {alpha}}}'}
+    with pytest.raises(WeightsUnavailable, match=r"unet\.x: the alpha in its metadata"):
+        read_lora_info(save(tmp_path, pair("unet.x"), packed))
+
+
+def test_finite_factors_whose_update_overflows_are_refused(
+    unet: UNet2DConditionModel, tmp_path: Path
+) -> None:
+    tensors = pair(STEM) | {STEM + ".alpha": torch.tensor(1.5e308, dtype=torch.float64)}
+    tensors[STEM + UP] = tensors[STEM + UP].abs() * 100 + 100
+    assert "overflows" in str(load_error(unet, save(tmp_path, tensors)))
+
+
 @pytest.mark.parametrize(
     ("part", "shape"), [(".alpha", (3,)), (".dora_scale", (31, 1)), (".dora_scale", ())]
 )
