@@ -70,6 +70,7 @@ def main(folder: Path) -> None:
     global watching
     bench = Bench(folder)
     bench.submit()  # imports and opens what any request does
+    bench.submit(PositivePrompts=["una taza zqx"])  # and what tells languages
     sys.addaudithook(hook)
     watching = True
     codes = set()
