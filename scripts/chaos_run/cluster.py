@@ -43,12 +43,18 @@ class Member:
         self._log = log
         self._start_at = 0.0
         self._was_killed = False
+        self._started_at = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def is_alive(self) -> bool:
         """Whether it runs, stopped or not."""
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def age_s(self) -> float:
+        """Since its start."""
+        return time.monotonic() - self._started_at
 
     def tend(self, journal: Journal) -> None:
         """Start it where it is not; note that it ended if nobody killed it."""
@@ -102,6 +108,7 @@ class Member:
                 os._exit(1)
 
         self._was_killed = False
+        self._started_at = time.monotonic()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,

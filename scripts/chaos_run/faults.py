@@ -40,9 +40,9 @@ class Fault:
 
 # Weights. Stops, cuts and full disks bind the service for seconds, so that they are the fewer.
 _SHARED = {
-    (KILL, API): 14.0,
-    (KILL, SUPERVISOR): 14.0,
-    (KILL, CHILD): 48.0,
+    (KILL, API): 8.0,
+    (KILL, SUPERVISOR): 8.0,
+    (KILL, CHILD): 60.0,
     (STOP, API): 2.0,
     (STOP, SUPERVISOR): 3.0,
     (STOP, CHILD): 1.5,

@@ -127,6 +127,8 @@ class Injector:
             pid = child.pid if child is not None else None
         else:
             pid = member.process.pid if member.is_alive and member.process else None
+            if member.age_s < _SETTLE_S and fault.which % 4:  # some are hit while they start
+                return False
         if pid is None:
             return False
         if fault.action == STOP:
@@ -180,6 +182,8 @@ class Injector:
         self._undo[name] = (time.monotonic() + delay_s, undo)
 
 
+# On a busy machine a process takes seconds to start; killed faster than that, nothing would run.
+_SETTLE_S = 8.0
 _KILLS_CHILD = {(KILL, CHILD), (KILL, SUPERVISOR)}
 
 

@@ -18,6 +18,7 @@ class Relays:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._all: list[Relay] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="relays", daemon=True)
         self._thread.start()
 
@@ -25,6 +26,7 @@ class Relays:
         """A relay to where `lead_to` says at each connection."""
         relay = Relay(self._loop, lead_to)
         self.call(relay.listen())
+        self._all.append(relay)
         return relay
 
     def call(self, coroutine: Any) -> None:
@@ -39,6 +41,8 @@ class Relays:
         self._loop.close()
 
     async def _cancel_all(self) -> None:
+        for relay in self._all:
+            relay.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -53,14 +57,20 @@ class Relay:
         self._loop = loop
         self._lead_to = lead_to
         self._is_cut = False
+        self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._may_pass = asyncio.Event()
         self._may_pass.set()
 
     async def listen(self) -> None:
         """Starts to accept connections."""
-        server = await asyncio.start_server(self._lead, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._lead, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Accept no more; on the loop."""
+        if self._server is not None:
+            self._server.close()
 
     def cut(self) -> None:
         """Break all connections off and refuse new ones."""

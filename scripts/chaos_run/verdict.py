@@ -100,7 +100,7 @@ def judge(evidence: Evidence) -> Verdict:
     accepted = {each.uid: each for each in evidence.accepted}
     verdict = Verdict(
         lost=[uid for uid in accepted if _is_lost(uid, evidence)],
-        published_twice=_published_twice(evidence.moves),
+        published_twice=published_twice(evidence.moves),
         wrong_owner=_wrong_owner(accepted, evidence),
         made_twice=sorted(evidence.rows.keys() - accepted.keys()),
     )
@@ -133,7 +133,7 @@ def _is_lost(uid: str, evidence: Evidence) -> bool:
     return not whole or any(evidence.blobs.get(key) != digest for key, digest in row.outputs)
 
 
-def _published_twice(moves: Sequence[Move]) -> list[str]:
+def published_twice(moves: Sequence[Move]) -> list[str]:
     """Tasks that ended twice, left a final state, or had an image written to the store twice."""
     ends = Counter(move.uid for move in moves if move.new in FINAL)
     images = Counter((move.uid, move.new) for move in moves if move.new.startswith("output"))
