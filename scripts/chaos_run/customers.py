@@ -22,7 +22,7 @@ from scripts.chaos_run.verdict import UNKNOWN_TASK
 
 BUSY = 2001
 POLL_S, PAUSE_S, TIMEOUT_S = 0.25, 0.2, 4.0
-WINDOW = 5  # tasks that a customer has open at once
+WINDOW = 12  # tasks that a customer has open at once
 _PROBE_EVERY = 8  # tasks are asked for under a stranger's key
 _MISSING_AFTER = 5  # times that an image is not there
 
@@ -60,7 +60,7 @@ class Book:
                 if owner_of(number) == owner:
                     self._again.remove(number)
                     return number
-            number = self._next[owner]
+            number: int = self._next[owner]
             if number >= self._limit:
                 return None
             self._next[owner] += len(KEYS)

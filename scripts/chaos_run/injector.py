@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from scripts.chaos_run.cluster import Cluster
 from scripts.chaos_run.disk import Disk
 from scripts.chaos_run.faults import (
-    API,
     CHILD,
     CUT,
     DATABASE,
@@ -76,14 +75,14 @@ class Injector:
         """Processes killed so far, by this run and those it goes on from."""
         return sum(count for (action, _), count in self.hits.items() if action == KILL)
 
-    def step(self) -> None:
-        """Do and undo what is due. Call it often."""
+    def step(self, *, may_break: bool) -> None:
+        """Undo what is due, and do it unless it is to wait. Call it often."""
         now = time.monotonic()
         for name, (due_at, undo) in list(self._undo.items()):
             if now >= due_at:
                 del self._undo[name]
                 undo()
-        if now >= self._next_at:
+        if may_break and now >= self._next_at:
             self._do(self._next)
             self._next = next(self._schedule)
             self._next_at = time.monotonic() + self._next.wait_s
@@ -119,41 +118,50 @@ class Injector:
         return self._hit_process(fault)
 
     def _hit_process(self, fault: Fault) -> bool:
-        role = API if fault.target == API else SUPERVISOR
-        members = self._cluster.of_role(role)
-        member = members[fault.which % len(members)]
         if fault.target == CHILD:
-            child = member.child()
-            pid = child.pid if child is not None else None
-        else:
-            pid = member.process.pid if member.is_alive and member.process else None
-            if member.age_s < _SETTLE_S and fault.which % 4:  # some are hit while they start
-                return False
-        if pid is None:
+            return self._hit_child(fault)
+        members = [
+            member
+            for member in self._cluster.of_role(fault.target)
+            # Some are hit while they start.
+            if member.is_alive and (member.age_s > _SETTLE_S or fault.which % 4 == 0)
+        ]
+        if not members:
             return False
+        member = members[fault.which // 4 % len(members)]
+        if fault.action == KILL:
+            return member.kill()
+        assert member.process is not None
+        return self._stop(fault, member.process.pid)
+
+    def _hit_child(self, fault: Fault) -> bool:
+        children = [member.child() for member in self._cluster.of_role(SUPERVISOR)]
+        pids = [child.pid for child in children if child is not None]
+        if not pids:
+            return False
+        pid = pids[fault.which % len(pids)]
         if fault.action == STOP:
-            return self._stop(f"{fault.target} {pid}", [pid], fault.hold_s)
-        if fault.target == CHILD:
-            os.kill(pid, signal.SIGKILL)
-            return True
-        return member.kill()
+            return self._stop(fault, pid)
+        os.kill(pid, signal.SIGKILL)
+        return True
 
     def _hit_server(self, fault: Fault) -> bool:
         server = self._servers[fault.target]
         if fault.target in self._undo:
             return False
         if fault.action == STOP:
-            return self._stop(fault.target, server.pids(), fault.hold_s)
+            return self._stop(fault, *server.pids())
         assert fault.action == KILL
         server.kill()
         self._later(fault.target, fault.hold_s, server.start)
         return True
 
-    def _stop(self, name: str, pids: Sequence[int], hold_s: float) -> bool:
+    def _stop(self, fault: Fault, *pids: int) -> bool:
+        name = fault.target if fault.target in self._servers else f"{fault.target} {pids[0]}"
         if name in self._undo:
             return False
         _signal(pids, signal.SIGSTOP)
-        self._later(name, hold_s, lambda: _signal(pids, signal.SIGCONT))
+        self._later(name, fault.hold_s, lambda: _signal(pids, signal.SIGCONT))
         return True
 
     def _break(self, fault: Fault) -> bool:
