@@ -45,9 +45,11 @@ class Book:
         self._lock = threading.Lock()
         self._limit = limit
         entries = list(journal.entries())
-        accepted = {each["number"]: each["uid"] for each in entries if each["kind"] == "accepted"}
+        accepted: dict[int, str] = {
+            each["number"]: each["uid"] for each in entries if each["kind"] == "accepted"
+        }
         ended = {each["uid"] for each in entries if each["kind"] == "ended"}
-        ordered = {each["number"] for each in entries if each["kind"] == "order"}
+        ordered: set[int] = {each["number"] for each in entries if each["kind"] == "order"}
         self.num_accepted = len(accepted)
         self._again = sorted(ordered - accepted.keys())
         self._open = {number: uid for number, uid in accepted.items() if uid not in ended}
@@ -60,7 +62,7 @@ class Book:
                 if owner_of(number) == owner:
                     self._again.remove(number)
                     return number
-            number: int = self._next[owner]
+            number = self._next[owner]
             if number >= self._limit:
                 return None
             self._next[owner] += len(KEYS)
