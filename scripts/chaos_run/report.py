@@ -69,6 +69,13 @@ def is_clean(result: Mapping[str, Any]) -> bool:
     return not any(result[name] for name in wrong)
 
 
+def reached(result: Mapping[str, Any]) -> bool:
+    """Whether the run was as long as it was to be."""
+    return bool(
+        result["accepted"] >= result["num_tasks"] and result["kills"] >= result["num_kills"]
+    )
+
+
 def write_report(result: Mapping[str, Any], folder: Path) -> Path:
     """report.json and report.md in `folder`; the latter's path."""
     (folder / "report.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -79,8 +86,10 @@ def write_report(result: Mapping[str, Any], folder: Path) -> Path:
 
 def table(result: Mapping[str, Any]) -> str:
     """The run as a Markdown table."""
-    rows = [(title, result[name]) for title, name in _TITLES.items()]
+    rows: list[tuple[str, Any]] = [(title, result[name]) for title, name in _TITLES.items()]
     rows += [("kills -9", result["kills"]), ("seconds", result["seconds"])]
+    goal = f"{result['num_tasks']} tasks, {result['num_kills']} kills"
+    rows += [("targets", goal if reached(result) else f"{goal}: not reached")]
     rows += [(name, count) for name, count in result["faults"].items()]
     rows += [("starts of tasks", result["starts"])]
     head = (

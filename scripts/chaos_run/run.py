@@ -27,7 +27,7 @@ from scripts.chaos_run.verdict import judge
 from scripts.chaos_run.witness import station
 
 _NUM_API, _CUSTOMERS_PER_KEY = 2, 2
-_PATIENCE_S = 180.0
+_PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)

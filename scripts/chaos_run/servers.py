@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 from pathlib import Path
 from typing import Protocol
 
@@ -64,17 +62,10 @@ class ObjectServer:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        self._pid_file = folder / "pid"
-        self._end_orphan()
+        _end_orphan(folder)
         self._server = S3Server(folder)
-        self._note()
-        self.kill = self._server.kill
+        self.kill, self.start = self._server.kill, self._server.start
         self.port = self._server.port
-
-    def start(self) -> None:
-        """See `Server.start`."""
-        self._server.start()
-        self._note()
 
     def pids(self) -> list[int]:
         """See `Server.pids`."""
@@ -96,13 +87,12 @@ class ObjectServer:
             "BACKDROP_S3_RETRY_S": "1",
         }
 
-    def _note(self) -> None:
-        self._pid_file.write_text(str(self._server.pid))
 
-    def _end_orphan(self) -> None:
-        """Of a run that was killed; it would hold the data."""
-        with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess, ProcessLookupError):
-            process = psutil.Process(int(self._pid_file.read_text()))
-            if "weed" in process.name():
-                os.kill(process.pid, signal.SIGKILL)
+def _end_orphan(folder: Path) -> None:
+    """End the S3 server of a run that was killed: it would hold the data."""
+    mark = f"-dir={folder / 'data'}"
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if mark in process.cmdline():
+                process.kill()
                 process.wait(10)
