@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.chaos_run.report import is_clean
+from scripts.chaos_run.report import is_clean, reached
 from scripts.chaos_run.verdict import Accepted, Ending, Evidence, Move, Row, judge
 
 LOST = "worker lost: every allowed start ended without a result"
@@ -139,3 +139,10 @@ def test_a_single_fault_makes_a_run_unclean(name):
     none = dict.fromkeys(judge(clean()).faults, 0) | {"oddities": 0}
     assert is_clean(none)
     assert not is_clean(none | {name: 1})
+
+
+def test_a_run_that_was_too_short_says_so():
+    targets = {"num_tasks": 2000, "num_kills": 500}
+    assert reached({**targets, "accepted": 2000, "kills": 500})
+    assert not reached({**targets, "accepted": 2000, "kills": 499})
+    assert not reached({**targets, "accepted": 1999, "kills": 500})
