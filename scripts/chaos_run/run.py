@@ -107,8 +107,10 @@ def run(options: Options, say: Callable[[str], object], stop: Callable[[], bool]
         customers = _Customers(around, book, journal)
         customers.start()
         if not cluster.tend_until(customers.are_done, timeout_s=_PATIENCE_S):
-            raise RuntimeError(f"the calm run does not end; see the logs in {options.folder}")
-        say(f"calm: {book.num_accepted} tasks")
+            raise RuntimeError(
+                f"the tasks before the first fault do not end; see the logs in {options.folder}"
+            )
+        say(f"{book.num_accepted} tasks so far, all of them ended; now the faults")
         injector = _injector(options, around, cluster, journal)
         _break_things(options, cluster, injector, book, customers, say, stop)
         injector.calm_down()
