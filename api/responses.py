@@ -69,11 +69,6 @@ class TaskDetail(BaseModel):
         description="Result URLs in order; valid for 24 hours by default, then none. A task that "
         "ended in Error lists the images that did succeed.",
     )
-    ExpireTimestamp: int = Field(
-        0,
-        description="Unix seconds after which ImgList is empty and its URLs give 404; 0 until the "
-        "task has ended; an addition.",
-    )
     Seed: int = Field(0, description="Seed of the first image; image i has Seed + i, wrapping.")
     SeedList: list[int] = Field(
         default_factory=list, description="Seed of each image of ImgList; an addition."
@@ -105,6 +100,11 @@ class TaskDetail(BaseModel):
     )
     NegativePromptsUsed: list[str] = Field(
         default_factory=list, description="Likewise of NegativePrompts; an addition."
+    )
+    ExpireTimestamp: int = Field(
+        0,
+        description="Unix seconds after which ImgList is empty and its URLs give 404; 0 until the "
+        "task has ended; an addition.",
     )
 
     @classmethod
@@ -314,9 +314,9 @@ class GetCreditBalanceResponse(Response):
 
     TotalCredits: int = Field(description="Points ever granted; 2147483647 while unlimited.")
     UsedCredits: int = Field(description="Points charged for tasks that are Finished.")
-    ReservedCredits: int = Field(
-        0, description="Points that queued and running tasks hold; an addition."
-    )
     ExpireTimestamp: int = Field(
         description="Unix seconds from which on no tasks are accepted; 2147483647 for never."
+    )
+    ReservedCredits: int = Field(
+        0, description="Points that queued and running tasks hold; an addition."
     )

@@ -47,6 +47,7 @@ class Relays:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports that were aborted close their sockets in the loop
 
 
 class Relay:
@@ -99,14 +100,16 @@ class Relay:
             return
         self._open.add(writer)
         other: asyncio.StreamWriter | None = None
-        with contextlib.suppress(OSError):
-            there, other = await self._connect()
-            self._open.add(other)
-            await asyncio.gather(self._pump(reader, other), self._pump(there, writer))
-        for each in (writer, other):
-            if each is not None:
-                self._open.discard(each)
-                each.transport.abort()
+        try:
+            with contextlib.suppress(OSError):
+                there, other = await self._connect()
+                self._open.add(other)
+                await asyncio.gather(self._pump(reader, other), self._pump(there, writer))
+        finally:
+            for each in (writer, other):
+                if each is not None:
+                    self._open.discard(each)
+                    each.transport.abort()
 
     async def _connect(self) -> Pipe:
         address = self._lead_to()

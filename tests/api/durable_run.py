@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from api.messages import ImageBytes, TaskEnded
 from api.publish import Publisher, RunningTask
-from api.tasks import Lease
+from api.tasks import Claimant, Lease
 from tests.api.bench import Bench
 from tests.api.wire import png
 
@@ -28,7 +28,7 @@ def main() -> None:
     for number in range(3):
         uid = bench.submit(Seed=number, BatchSize=2)
         promise(f"accepted {uid}")
-        [record] = bench.store.claim(owner="w", limit=1, lease_s=60, solo_allowed=True)
+        [record] = bench.store.claim(Claimant("w"), limit=1, lease_s=60)
         task = RunningTask(record, Lease(uid, "w", record.token))
         for index in range(record.num_images):
             image = png(64 + index, 64, "RGB")

@@ -31,7 +31,7 @@ def test_a_store_at_work_is_backed_up_and_restored_whole(tmp_path: Path):
 
     def submit() -> None:
         while not stop.is_set():
-            accepted.append(service.put(num_images=2, pause_s=0.02))
+            accepted.append(service.put(num_images=2, pause_s=0.3))  # slower than they come
             stop.wait(0.02)
 
     submitting = threading.Thread(target=submit)

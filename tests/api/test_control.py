@@ -79,7 +79,7 @@ def test_documented_answers_hold_what_they_held_before(bench: Bench):
     listed = call(Action="ListGenerateTaskDetail", TaskUIDs=[uid])
     assert [*listed] == [*COMMON, "TaskDetailList"]
     assert [*listed["TaskDetailList"][0]] == [*LEGACY, "TaskUid"]
-    balance = ["TotalCredits", "UsedCredits", "ExpireTimestamp"]
+    balance = ["TotalCredits", "UsedCredits", "ExpireTimestamp", "ReservedCredits"]  # an addition
     assert [*call(Action="GetCreditBalance")] == [*COMMON, *balance]
     assert [*call(**generate())] == [*COMMON, "TaskUID"]
 
@@ -90,6 +90,7 @@ def test_additions_stand_behind_the_documented_fields_of_a_detail(bench: Bench):
     documented += ["ErrorCode", "ErrorMassage"]
     additions = ["SeedList", "ErrorMessage", "Progress", "Note", "Stage", "QueuePosition"]
     additions += ["StepsDone", "StepsTotal", "PositivePromptsUsed", "NegativePromptsUsed"]
+    additions += ["ExpireTimestamp"]
     assert [name for name in detail if name not in additions] == documented
     assert [name for name in detail if name not in documented] == additions
 

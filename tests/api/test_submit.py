@@ -284,8 +284,8 @@ def test_a_task_whose_commit_was_not_confirmed_keeps_its_images(
 ):
     """The connection broke after the commit: the task will be run."""
 
-    def put(task: NewTask) -> None:
-        SqlTaskStore.put(bench.store, task)
+    def put(task: NewTask, **options: Any) -> None:
+        SqlTaskStore.put(bench.store, task, **options)
         if not can_read:
             monkeypatch.setattr(bench.store, "get", away)
         away()

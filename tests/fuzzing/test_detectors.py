@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 import time
 from pathlib import Path
@@ -87,10 +88,11 @@ def test_a_process_that_ends_well_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_memory_that_a_check_keeps_is_a_leak() -> None:
-    kept: list[bytes] = []
+    kept: list[mmap.mmap] = []
 
     def leaking(data: bytes) -> bool:
-        kept.append(bytes(8) + data * 2**14)
+        kept.append(mmap.mmap(-1, 2**18))  # pages that no freed heap can give
+        kept[-1].write(data[:1] * 2**18)
         return True
 
     def tidy(data: bytes) -> bool:
