@@ -35,12 +35,13 @@ engine.add(GenerationJob(
 ))
 steps = 0
 while steps < 2:
+    engine.wait()
     for event in engine.step():
         if isinstance(event, ImageFailed):
             raise event.error
         steps += isinstance(event, StepDone)
-lane = next(iter(engine._lanes.next_group()))
-assert torch.isfinite(lane.latents).all()
+(piece,) = engine._lanes.next_pieces()
+assert torch.isfinite(piece.lane.state.latents).all()
 engine.cancel("a")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
