@@ -13,6 +13,7 @@ from api.store import SqlTaskStore
 from api.submit import new_uid
 from api.tasks import Claimant, Lease, NewTask
 from scripts.benchmark.bench import Bench
+from scripts.benchmark.client import Client
 from scripts.benchmark.pairs import Pairs, Sample, alternate
 from scripts.benchmark.row import Limit, Measure, Row, ratio_measure
 from scripts.benchmark.server import PUBLIC_KEY, Server
@@ -70,8 +71,8 @@ def _of_depth(name: str, pairs: Pairs, deep: int) -> Measure:
 class _Queue:
     """A queue of tasks and the four things that are done with one; each leaves its depth as it was."""
 
-    def __init__(self, server: Server, store: SqlTaskStore, body: bytes, uids: list[str]) -> None:
-        self._client = server.client()
+    def __init__(self, client: Client, store: SqlTaskStore, body: bytes, uids: list[str]) -> None:
+        self._client = client
         self._store = store
         self._body = body
         self._uids = uids
@@ -126,11 +127,10 @@ def _api(bench: Bench, num_queued: int, database_url: str | None) -> Iterator[_Q
         store = server.store()
         stack.callback(store.close)
         client = server.client()
+        stack.callback(client.close)
         body = client.generate_body(request_of(bench.shape("T")))
         uid = client.submit(body)
-        uids = [uid, *_copies(store, uid, num_queued - 1)]
-        client.close()
-        yield _Queue(server, store, body, uids)
+        yield _Queue(client, store, body, [uid, *_copies(store, uid, num_queued - 1)])
 
 
 def _copies(store: SqlTaskStore, uid: str, count: int) -> list[str]:
