@@ -26,6 +26,9 @@ CLIENT_SIDE = ("httpx", "httpcore")  # of the test itself
 def test_no_line_holds_a_key_a_signature_an_image_or_a_prompt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch
 ):
+    root = logging.getLogger()  # whose handlers of earlier tests would write to streams of theirs
+    pytests = [each for each in root.handlers if type(each).__module__.startswith("_pytest")]
+    monkeypatch.setattr(root, "handlers", pytests)
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr("api.sqlite.BUSY_TIMEOUT_S", 0.05)
     bench = Bench(tmp_path)
