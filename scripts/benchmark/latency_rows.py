@@ -31,6 +31,7 @@ def _over_http(bench: Bench, shape_name: str, rounds: int, limit: Limit | None) 
     with serving(bench, shape_name) as server:
         client = server.client()
         body = client.generate_body(request)
+        client.warm_up(body)
         pairs = alternate(
             timed(lambda: client.generate(body)),
             timed(lambda: yardstick.b0(request)),
@@ -47,6 +48,7 @@ def large_picture(bench: Bench) -> Sequence[Measure]:
     with serving(bench, "STUB") as server:
         client = server.client()
         body = client.generate_body(request)
+        client.warm_up(body)
         pairs = alternate(
             timed(lambda: client.generate(body)),
             timed(lambda: yardstick.b1(request)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 
 import pytest
@@ -35,21 +36,49 @@ def test_what_the_work_raised_is_raised_where_its_result_is_asked_for() -> None:
         outcome.result()
 
 
-def test_a_stage_ends_its_thread_and_keeps_nothing_alive() -> None:
+def test_what_is_done_leaves_no_thread_and_keeps_nothing_alive() -> None:
     class Result:
         pass
 
-    changed = threading.Event()
-    stage: Stage[str, Result] = Stage("ends with its stage", changed)
-    stage.submit("a", Result)
-    assert changed.wait(10)
-    (outcome,) = stage.collect()
-    result = weakref.ref(outcome.result())
-    (thread,) = [each for each in threading.enumerate() if each.name == "ends with its stage"]
-    del outcome
-    gc.collect()
-    assert result() is None
-    del stage
-    gc.collect()
-    thread.join(10)
-    assert not thread.is_alive()
+    changed, threads = threading.Event(), []
+
+    def work() -> Result:
+        threads.append(threading.current_thread())
+        return Result()
+
+    stage: Stage[str, Result] = Stage("test", changed)
+    for key in "ab":  # the second finds the thread of the first at its end
+        stage.submit(key, work)
+        assert changed.wait(10)
+        changed.clear()
+        (outcome,) = stage.collect()
+        result = weakref.ref(outcome.result())
+        del outcome
+        threads[-1].join(10)
+        assert not threads[-1].is_alive()
+        gc.collect()
+        assert result() is None
+    assert threads[0] is not threads[1]
+
+
+def test_one_piece_of_work_runs_at_a_time() -> None:
+    changed, running, most = threading.Event(), 0, 0
+
+    def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.001)
+        running -= 1
+
+    stage: Stage[int, None] = Stage("test", changed)
+    submitters = [threading.Thread(target=stage.submit, args=(n, work)) for n in range(40)]
+    for each in submitters:
+        each.start()
+    collected: list[int] = []
+    while len(collected) < 40:
+        assert changed.wait(10)
+        changed.clear()
+        collected += [each.key for each in stage.collect()]
+    assert sorted(collected) == list(range(40))
+    assert most == 1
