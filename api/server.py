@@ -63,6 +63,9 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
         keys = KeyRing(store.database, settings.keys, key_cipher(settings))
         if num_sealed := keys.seal_all():
             logger.info("%d private keys are sealed with the current secret now", num_sealed)
+        fleet = Fleet(settings, devices)
+        stack.callback(fleet.stop)
+        fleet.tend()  # the workers' libraries and models take longest: they load beside what follows
         app = create_app(settings, store, open_blobs(settings), keys, registry)
         instruments: ApiInstruments = app.state.instruments
         stack.callback(instruments.close)
@@ -84,8 +87,7 @@ def serve(settings: Settings, *, devices: Sequence[str], say: Callable[[str], ob
             tell_new_pair(keys, label="first start", say=say)
         for name, trouble in registry.unusable.items():
             say(f"model {name!r} cannot be used: {trouble}")
-        fleet = Fleet(settings, devices)
-        stack.callback(fleet.stop)
+        stack.callback(fleet.stop)  # and once more here: clients still poll while it drains
         stack.callback(readiness.drain)  # comes first
         while not stopping():
             if not http.is_alive():

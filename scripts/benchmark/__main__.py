@@ -1,6 +1,6 @@
 """Measures this service and its engine beside diffusers' own pipelines.
 
-    scripts/bench                          every row, at most 25 minutes on two cores
+    scripts/bench                          every row, about 40 minutes on two cores
     scripts/bench --rows 1 3 14            some rows
     scripts/bench --quick                  a few samples of everything: does it run?
     scripts/bench --device cuda            batches, sizes, LoRA mixes and memory on a GPU

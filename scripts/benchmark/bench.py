@@ -11,7 +11,7 @@ from scripts.benchmark.shapes import SHAPES, Shape, write_shape
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured; the defaults make a run of at most 25 minutes on two cores.
+    """How much is measured; the defaults make a run of about 40 minutes on two cores.
 
     Attributes:
         rounds: A/B pairs where a pair takes about a second.

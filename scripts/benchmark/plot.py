@@ -45,12 +45,14 @@ def draw(run: Run, path: Path) -> None:
 
 
 def _share(value: float, limit: Limit) -> float:
-    """Below 1 the limit is kept; bounded, for the axis."""
+    """Below 1 the limit is kept; bounded, for the axis. A limit of 0 is kept or not."""
+    if limit.must == 0 and not limit.at_least:
+        return 1.0 if value <= 0 else _HIGH
     if limit.at_least:
         value, bound = limit.must, value
     else:
         bound = limit.must
-    share = value / bound if bound > 0 else _HIGH
+    share = value / bound if bound > 0 else _HIGH  # a throughput of 0
     return min(_HIGH, max(_LOW * 1.1, share))
 
 

