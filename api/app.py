@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from api import event_stream
 from api.back_pressure import BackPressure
-from api.blobs import BlobStore, BlobUnavailable
+from api.blobs import BlobStore, BlobUnavailable, for_requests
 from api.errors import GATEWAY_FAULT, QueueFull, ServiceUnavailable, StoreUnavailable
 from api.event_urls import EventUrls
 from api.headers import SECURITY_HEADERS, SecurityHeaders, page_policy
@@ -50,7 +50,7 @@ def create_app(
     Args:
         settings: with the port that is really bound, since result URLs name it.
         store: where tasks lie; its secret signs result URLs.
-        blobs: where images lie.
+        blobs: where images lie, as opened.
         keys: of the callers.
         registry: models a request may name.
     """
@@ -66,6 +66,7 @@ def create_app(
     app.add_exception_handler(StoreUnavailable, _unavailable)
     app.add_exception_handler(BlobUnavailable, _unavailable)
     app.add_exception_handler(Exception, _crashed)
+    blobs = for_requests(blobs, settings)
     secret = store.secret()
     positions = QueuePositions(store.database)
     back_pressure = BackPressure(store, blobs, settings)

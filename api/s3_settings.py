@@ -49,6 +49,13 @@ class S3Settings(BaseSettings):
         le=120,
         description="Refused and broken requests are repeated, ever more slowly, for so long.",
     )
+    s3_answer_s: float = Field(
+        3.0,
+        gt=0,
+        le=300,
+        description="Where the object store answers nothing small within this time, the API answers "
+        "2001 to uploads and 503 to downloads at once until it does.",
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> S3Settings:

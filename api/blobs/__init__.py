@@ -10,7 +10,7 @@ from api.blobs.interface import (
 )
 from api.blobs.keys import input_key, output_key
 from api.blobs.local import LocalBlobs
-from api.blobs.opening import open_blobs
+from api.blobs.opening import for_requests, open_blobs
 
 __all__ = [
     "BlobError",
@@ -20,6 +20,7 @@ __all__ = [
     "DiskFull",
     "InvalidBlobKey",
     "LocalBlobs",
+    "for_requests",
     "input_key",
     "open_blobs",
     "output_key",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from api.blobs.impatient import ImpatientBlobs
 from api.blobs.interface import BlobStore
 from api.blobs.local import LocalBlobs
 from api.settings import Settings
@@ -14,3 +15,13 @@ def open_blobs(settings: Settings) -> BlobStore:
     from api.blobs.s3 import open_s3  # obstore is an extra
 
     return open_s3(settings)
+
+
+def for_requests(blobs: BlobStore, settings: Settings) -> BlobStore:
+    """`blobs` as opened, for who answers requests: an object store that is away holds up none."""
+    if settings.s3_url is None:
+        return blobs
+    from api.blobs.s3 import S3Blobs
+
+    assert isinstance(blobs, S3Blobs), "what open_blobs opens for an s3_url"
+    return ImpatientBlobs(blobs, answer_s=settings.s3_answer_s)

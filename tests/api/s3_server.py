@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from api.s3_settings import S3Settings
 from api.settings import Settings
 
 BUCKET = "backdrop-test"
@@ -96,6 +97,9 @@ class S3Server:
         """Stopped by SIGSTOP: it accepts connections and says nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        while any(" T " not in (each / "stat").read_text() for each in threads.iterdir()):
+            time.sleep(0.001)  # it may answer until then
         try:
             yield
         finally:
@@ -130,6 +134,13 @@ def s3_settings(port: int, prefix: str, **changes: Any) -> Settings:
         "s3_retry_s": 1.0,
     }
     return Settings(**{**values, **changes})
+
+
+def s3_fields(port: int, **changes: Any) -> dict[str, Any]:
+    """The same as arguments, with a prefix of their own."""
+    settings = s3_settings(port, f"fields/{time.time_ns()}", **changes)
+    names = [name for name in S3Settings.model_fields if name in settings.model_fields_set]
+    return {name: getattr(settings, name) for name in names}
 
 
 class Wire:

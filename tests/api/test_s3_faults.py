@@ -15,17 +15,8 @@ from api import supervisor as supervisor_module
 from api.blobs import open_blobs
 from api.tasks import TaskStatus
 from tests.api.bench import Bench
-from tests.api.s3_server import BUCKET, s3_settings
+from tests.api.s3_server import BUCKET, s3_fields, s3_settings
 from tests.api.wire import checked, generate, png, signed
-
-S3_FIELDS = (
-    "s3_url s3_endpoint s3_allow_http s3_access_key_id s3_secret_access_key s3_timeout_s s3_retry_s"
-)
-
-
-def s3_fields(port: int, **changes: Any) -> dict[str, Any]:
-    settings = s3_settings(port, f"faults/{time.time_ns()}", **changes)
-    return {name: getattr(settings, name) for name in S3_FIELDS.split()}
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ PAIR = {"s3_access_key_id": SecretStr("id"), "s3_secret_access_key": SecretStr("
         ({"s3_access_key_id": SecretStr("id")}, "s3_secret_access_key"),
         ({"s3_session_token": SecretStr("t")}, "s3_session_token"),
         ({"s3_timeout_s": 0}, "s3_timeout_s"),
+        ({"s3_answer_s": 0}, "s3_answer_s"),
         ({"result_urls": "presigned"}, "s3_url"),
         ({"result_urls": "inline"}, "result_urls"),
     ],
