@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from api.instruments.snapshot import SnapshotFile, snapshots_folder
 from api.readiness import REASONS, Readiness
 from tests.api.bench import Bench
 from tests.api.instruments.snapshots import snapshot
+from tests.api.s3_server import S3Server, s3_fields
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +115,49 @@ def test_a_prober_in_a_hurry_gets_the_last_probe(bench: Bench, monkeypatch: pyte
 def test_every_reason_is_one_line_without_values():
     assert json.dumps(REASONS).isascii()
     assert all("%" not in reason and "{" not in reason for reason in REASONS.values())
+
+
+# An object store ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_s3(tmp_path: Path, s3_server: S3Server) -> Iterator[Bench]:
+    fields = s3_fields(s3_server.port, s3_timeout_s=20.0, s3_retry_s=10.0)
+    bench = Bench(tmp_path, **fields)
+    yield bench
+    bench.store.close()
+
+
+def test_an_object_store_is_asked_now_and_then_however_many_ask(on_s3: Bench, monkeypatch):
+    monkeypatch.setattr(readiness_module, "PROBE_S", 60.0)
+    put, puts = on_s3.blobs.put, []
+    on_s3.blobs.put = lambda key, data: puts.append(key) or put(key, data)  # type: ignore[method-assign]
+    with ThreadPoolExecutor(8) as pool:
+        assert {status for status, _ in pool.map(look, [on_s3] * 16)} == {200}
+    assert len(puts) == 1
+    assert list(on_s3.blobs.keys("probe")) == []
+
+
+def test_a_frozen_object_store_is_told_soon_and_holds_no_prober(
+    on_s3: Bench, s3_server: S3Server, monkeypatch, caplog
+):
+    monkeypatch.setattr(readiness_module, "ANSWER_S", 0.5)
+    assert look(on_s3)[0] == 200
+    with s3_server.frozen():
+        for longest_s in (0.5 + 2.0, 0.4, 0.4):  # the first waits; a busy machine adds to it
+            started = time.monotonic()
+            assert_not_ready(on_s3, "blobs")
+            assert time.monotonic() - started < longest_s
+    lines = [each.getMessage() for each in caplog.records if "not ready" in each.getMessage()]
+    assert lines == [f"not ready: {REASONS['blobs']}: no answer within 0.5 s"]
+    deadline = time.monotonic() + 30
+    while look(on_s3)[0] != 200:  # by itself
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_credentials_that_do_not_fit_are_not_ready(tmp_path: Path, s3_server: S3Server):
+    fields = s3_fields(s3_server.port, s3_secret_access_key="wrong", s3_retry_s=0.0)
+    bench = Bench(tmp_path, **fields)
+    assert_not_ready(bench, "blobs")
+    bench.store.close()
