@@ -21,6 +21,7 @@ from api.instruments.http import InstrumentedApp
 from api.intake import Intake
 from api.keys import KeyRing
 from api.openapi import STYLE, docs_page, openapi_of
+from api.outage import warn_of
 from api.queue_positions import QueuePositions
 from api.rate_limit import RateLimit
 from api.readiness import Readiness
@@ -126,7 +127,10 @@ def _refused(_request: Request, exc: Exception) -> Response:
 
 def _unavailable(_request: Request, exc: Exception) -> Response:
     """A store does not answer a request for an image; `POST /` says so in its own way."""
-    logger.warning("a result image cannot be given: %s", exc)
+    if isinstance(exc, StoreUnavailable):
+        warn_of(logger, "a result image cannot be given", exc)
+    else:
+        logger.warning("a result image cannot be given: %s", exc)
     busy = QueueFull()
     error = WireResponse(RetCode=ServiceUnavailable.ret_code, Message=busy.message)
     return _error(error, 503, headers={"Retry-After": str(busy.retry_after_s)})

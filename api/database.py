@@ -18,6 +18,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from api import migrations, postgresql, sqlite
 from api.errors import StoreUnavailable, TaskStoreError
+from api.outage import Outage, one_line
 from api.schema import meta
 
 # SQLSTATEs of what a wait mends though their class says otherwise: a standby that takes no writes.
@@ -47,6 +48,7 @@ class Database:
         self._engine = engine
         self._reader: Engine = engine
         self._writer: Engine = engine
+        self._outage = Outage()
         self.is_postgresql = engine.dialect.name == "postgresql"
         if self.is_postgresql:
             self.now, self.greatest = postgresql.NOW, postgresql.greatest
@@ -71,7 +73,11 @@ class Database:
             StoreUnavailable: the database cannot be reached or read for now.
             TaskStoreError: it is not this program's: a table or a column is missing.
         """
-        with _errors_named(), self._reader.begin() as connection:
+        with (
+            self._outage.watched("read"),
+            _errors_named(),
+            self._reader.begin() as connection,
+        ):
             yield connection
 
     @contextlib.contextmanager
@@ -82,7 +88,12 @@ class Database:
             StoreUnavailable: the database is locked, full or cannot be reached for now.
             TaskStoreError: it is not this program's: a table or a column is missing.
         """
-        with _errors_named(), self._one_writer, self._writer.begin() as connection:
+        with (
+            self._outage.watched("write"),
+            _errors_named(),
+            self._one_writer,
+            self._writer.begin() as connection,
+        ):
             yield connection
 
     def connect_alone(self) -> Any:
@@ -168,13 +179,13 @@ def _errors_named() -> Iterator[None]:
         # of their own.
         if getattr(orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise _misfit(orig) from cause
-        raise StoreUnavailable(str(orig)) from cause
+        raise StoreUnavailable(one_line(orig)) from cause
     except exc.IntegrityError:
         raise  # the caller's to name: what it wrote is there already
     except exc.DatabaseError as cause:
         sqlstate = getattr(cause.orig, "sqlstate", None)
         if cause.connection_invalidated or sqlstate in _UNAVAILABLE_STATES:
-            raise StoreUnavailable(str(cause.orig)) from cause
+            raise StoreUnavailable(one_line(cause.orig)) from cause
         if isinstance(cause, exc.ProgrammingError):
             raise _misfit(cause.orig) from cause
         raise TaskStoreError(f"the task store is damaged: {cause.orig}") from cause

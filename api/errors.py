@@ -163,7 +163,13 @@ TASK_EXPIRED = 1207
 
 
 class TaskStoreError(Exception):
-    """Base of the store's own errors."""
+    """Base of the store's own errors.
+
+    Attributes:
+        begins_outage: the first since the database last worked, whose traceback is worth a look.
+    """
+
+    begins_outage = False
 
 
 class IllegalMove(TaskStoreError):

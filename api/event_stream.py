@@ -13,6 +13,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api.errors import QueueFull, TaskStoreError
+from api.outage import warn_of
 from api.queries import detail_of
 from api.responses import TaskDetail
 from api.routes import TheService
@@ -113,7 +114,7 @@ async def _events(
                 return
         end = await to_thread.run_sync(detail_of, service, uid, record)
     except TaskStoreError as exc:
-        logger.warning("the event stream of task %s is cut short: %s", uid, exc)
+        warn_of(logger, f"the event stream of task {uid} is cut short", exc)
         return
     yield _event("end", end.model_dump_json(), event_id=END_ID)
 

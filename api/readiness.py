@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from api.blobs import BlobError, BlobStore
 from api.errors import TaskStoreError
 from api.instruments.snapshot import read_snapshots, snapshots_folder
+from api.outage import one_line, warn_of
 from api.settings import Settings
 from api.tasks import TaskStore
 from engine.errors import EngineError
@@ -93,8 +94,8 @@ class Readiness:
     def _depth(self) -> int | None:
         try:
             return self._store.depth()
-        except TaskStoreError:
-            logger.exception("not ready: %s", REASONS["store"])
+        except TaskStoreError as exc:
+            warn_of(logger, f"not ready: {REASONS['store']}", exc)
             return None
 
     def _write_blob(self) -> None:
@@ -151,7 +152,7 @@ class _Probe:
         try:
             self._work()
         except (BlobError, OSError, EngineError) as exc:
-            self._tell_unfit(str(exc))
+            self._tell_unfit(one_line(exc))
             outcome.set_result(False)
         except BaseException as exc:
             outcome.set_exception(exc)

@@ -24,6 +24,7 @@ from api.errors import (
     UnknownUser,
 )
 from api.instruments.context import current_call
+from api.outage import warn_of
 from api.protocol import Envelope
 from api.rawjson import JsonValue, parse_object, plain
 from api.responses import Response as WireResponse
@@ -66,11 +67,11 @@ def answer(service: Service, body: bytes | bytearray) -> Response:
         return _json(perform(service, params), params)
     except ApiError as exc:
         return _refusal(exc, params)
-    except StoreUnavailable:
-        logger.exception("the task store is unavailable")
+    except StoreUnavailable as exc:
+        warn_of(logger, "a request is turned away: the task store is unavailable", exc)
         return _refusal(QueueFull(), params)
-    except BlobUnavailable:
-        logger.exception("the blob store is unavailable")
+    except BlobUnavailable as exc:
+        logger.warning("a request is turned away: the blob store is unavailable: %s", exc)
         return _refusal(QueueFull(), params)
     except MemoryError:
         logger.exception("not enough memory for a request")

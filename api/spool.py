@@ -67,5 +67,5 @@ def _may_be_stored(store: TaskStore, uid: str) -> bool:
 def _forget(blobs: BlobStore, keys: Sequence[str]) -> None:
     try:
         blobs.delete(keys)
-    except BlobError:
-        logger.warning("cannot delete the images of a task that was not accepted", exc_info=True)
+    except BlobError as exc:
+        logger.warning("cannot delete the images of a task that was not accepted: %s", exc)

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, select
 
 from api.database import Database
 from api.errors import QueueFull, TaskStoreError
+from api.outage import warn_of
 from api.queue_positions import QueuePositions
 from api.schema import tasks as t
 from api.tasks import TaskStatus
@@ -151,7 +152,7 @@ class TaskWatch:
                 try:
                     glances = await to_thread.run_sync(self._look, list(self._watchers))
                 except TaskStoreError as exc:
-                    logger.warning("cannot look at watched tasks: %s", exc)
+                    warn_of(logger, "cannot look at watched tasks", exc)
                     await asyncio.sleep(RETRY_S)
                     continue
                 for uid, watchers in self._watchers.items():

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 from anyio import to_thread
 
-from api.errors import MalformedRequest, TaskStoreError
+from api.errors import MalformedRequest, StoreUnavailable, TaskStoreError
+from api.outage import warn_of
 from api.queries import detail_of
 from api.service import Service
 from api.signing import sign
@@ -126,7 +127,7 @@ class WebhookSender:
         try:
             due = await to_thread.run_sync(self._queue.take, free)
         except TaskStoreError as exc:
-            logger.warning("cannot look for due webhooks: %s", exc)
+            warn_of(logger, "cannot look for due webhooks", exc)
             return POLL_S
         for webhook in due:
             call = asyncio.create_task(self._call(client, webhook))
@@ -142,7 +143,9 @@ class WebhookSender:
             if trouble is None:
                 await to_thread.run_sync(self._queue.remove, uid)
                 return
-        except Exception as exc:  # the store is away, or nobody thought of it: both come again
+        except StoreUnavailable as exc:
+            trouble = str(exc)
+        except Exception as exc:  # nobody thought of it: it comes again
             logger.exception("webhook of task %s", uid)
             trouble = repr(exc)
         again = "" if attempts < MAX_ATTEMPTS else ", which was the last"

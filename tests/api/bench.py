@@ -42,7 +42,7 @@ QUERIES: dict[str, dict[str, Any]] = {
 class Bench:
     """A real store, real blobs and the application over them."""
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, *, database_url: str | None = None, **changes: Any) -> None:
         models = folder / "models.yaml"
         few_steps = changes.pop("few_steps", None)
         models.write_text(MODELS if few_steps is None else f"{MODELS}    few_steps: {few_steps}\n")
@@ -54,7 +54,7 @@ class Bench:
             **changes,
         )
         self.store = SqlTaskStore(
-            open_database(f"sqlite:///{folder / 'tasks.sqlite3'}"),
+            open_database(database_url or f"sqlite:///{folder / 'tasks.sqlite3'}"),
             max_queued_per_key=self.settings.max_queued_per_key,
         )
         self.blobs = open_blobs(self.settings)
