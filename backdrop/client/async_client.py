@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -16,16 +17,18 @@ from backdrop.client.flows import (
     Conversation,
     Ended,
     Flow,
-    OnProgress,
+    Follow,
     Pause,
     Reply,
     Result,
+    Send,
     Step,
     advance,
 )
 from backdrop.client.options import GenerateOptions, ImageSource
 from backdrop.client.replies import Balance, ModelList, Task
 from backdrop.client.sync_client import MAX_RETRIES, TIMEOUT_S
+from backdrop.client.waiting import OnProgress
 
 
 class AsyncClient:
@@ -115,12 +118,21 @@ class AsyncClient:
         return step.result
 
     async def _do(self, step: Step) -> Reply:
-        if isinstance(step, Pause):
-            await anyio.sleep(step.seconds)
-            return None
         try:
-            if step.json is None:
-                return await self._http.get(step.url)
-            return await self._http.post(step.url, json=step.json)
+            match step:
+                case Pause():
+                    await anyio.sleep(step.seconds)
+                case Follow():
+                    await self._follow(step)
+                case Send():
+                    return await self._http.request(step.method, step.url, json=step.json)
         except httpx.TransportError as exc:
             return exc
+        return None
+
+    async def _follow(self, step: Follow) -> None:
+        async with self._http.stream("GET", step.url, timeout=step.silence_s) as response:
+            if response.status_code == HTTPStatus.OK:
+                async for chunk in response.aiter_bytes():
+                    if step.hear(chunk):
+                        return

@@ -1,13 +1,13 @@
 """Conversations with the server, without doing any of it.
 
-Each is a generator that yields what is to be done, a request or a pause, and gets back what came of
-it. So `Client` and `AsyncClient` share every rule, and each only knows how to send and how to wait.
+Each is a generator that yields what is to be done, a request, a stream to follow or a pause, and
+gets back what came of it. So `Client` and `AsyncClient` share every rule, and each only knows how to
+send, how to read on and how to wait.
 """
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,12 +22,12 @@ from backdrop.client.errors import (
     ImageGone,
     TransportFault,
     UnexpectedAnswer,
-    WaitTimeout,
-    failure,
+    UnknownAction,
     refusal,
 )
 from backdrop.client.options import GenerateOptions, ImageSource, generate_fields
 from backdrop.client.replies import Balance, ModelList, Task
+from backdrop.client.waiting import SILENCE_S, OnProgress, Waiting
 
 Result = TypeVar("Result")
 
@@ -45,6 +45,23 @@ class Send:
     url: str
     json: Mapping[str, Any] | None = None
 
+    @property
+    def method(self) -> str:
+        """Of HTTP."""
+        return "GET" if self.json is None else "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Read the stream of this URL, if there is one, until `hear` takes a piece and says enough.
+
+    Its end is no fault, and neither is that it says nothing for `silence_s`.
+    """
+
+    url: str
+    silence_s: float
+    hear: Callable[[bytes], bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -60,10 +77,10 @@ class Ended(Generic[Result]):
     result: Result
 
 
-Step: TypeAlias = Send | Pause
+Step: TypeAlias = Send | Follow | Pause
+# Of a `Send`; what came of the others the flow does not ask.
 Reply: TypeAlias = httpx.Response | httpx.TransportError | None
 Flow: TypeAlias = Generator[Step, Reply, Result]
-OnProgress: TypeAlias = Callable[[Task], object]
 
 
 class Conversation:
@@ -83,6 +100,7 @@ class Conversation:
         self._public_key = public_key
         self._private_key = private_key
         self._max_retries = max_retries
+        self._has_no_streams = False  # as far as is known
 
     def call(self, action: str, fields: Mapping[str, Any]) -> Flow[dict[str, Any]]:
         """One action, with retries; the answer.
@@ -90,7 +108,7 @@ class Conversation:
         Raises:
             ClientError: whatever came instead of a success.
         """
-        body = signed_body(action, fields, self._public_key, self._private_key)
+        body = self._signed(action, fields)
         # A lost answer to GenerateBackgrounds may have been that of a task that runs.
         repeatable = action != "GenerateBackgrounds"
         reply = yield from self._send(Send(self._url, body), repeatable=repeatable)
@@ -109,33 +127,25 @@ class Conversation:
     def wait(
         self, uid: str, *, on_progress: OnProgress | None, timeout_s: float | None
     ) -> Flow[Task]:
-        """The task once it has finished. Asks the more seldom the longer nothing changes.
+        """The task once it has finished.
+
+        Follows the server's event stream. Where there is none, or none that says anything, it asks,
+        the more seldom the longer nothing changes.
 
         Raises:
             TaskFailed: it ended as Error.
             WaitTimeout: it has not ended in time.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        seen: Task | None = None
-        poll_s = FIRST_POLL_S
+        waiting = Waiting(uid, on_progress=on_progress, timeout_s=timeout_s)
+        follows, poll_s = True, FIRST_POLL_S
         while True:
             (task,) = yield from self.tasks([uid])
-            if task != seen:
-                seen, poll_s = task, FIRST_POLL_S
-                if on_progress is not None:
-                    on_progress(task)
-            if task.is_error:
-                raise failure(task)
-            if task.has_ended:
-                return task
-            if deadline is not None:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    assert timeout_s is not None
-                    raise WaitTimeout(task, timeout_s)
-                poll_s = min(poll_s, left_s)
-            yield Pause(poll_s)
-            poll_s = min(MAX_POLL_S, 1.5 * poll_s)
+            poll_s = FIRST_POLL_S if waiting.see(task) else min(MAX_POLL_S, 1.5 * poll_s)
+            if follows and waiting.may_follow:
+                follows = yield from self._follow(waiting)
+            if (ended := waiting.result()) is not None:
+                return ended
+            yield Pause(max(0.0, min(poll_s, waiting.left_s)))
 
     def images(self, task: Task) -> Flow[list[bytes]]:
         """The files behind the task's URLs.
@@ -160,6 +170,34 @@ class Conversation:
     def balance(self) -> Flow[Balance]:
         """The caller's credits."""
         return Balance.from_wire((yield from self.call("GetCreditBalance", {})))
+
+    def _follow(self, waiting: Waiting) -> Flow[bool]:
+        """Follow the task's event stream; whether another one is worth it after this.
+
+        A stream may break off: its URL expires after an hour, proxies and servers are restarted.
+        """
+        url = yield from self._events_url(waiting.task.uid)
+        if url is None:
+            return False
+        waiting.begin_stream()
+        yield Follow(url, SILENCE_S, waiting.hear)
+        return waiting.was_heard
+
+    def _events_url(self, uid: str) -> Flow[str | None]:
+        """Where the task's events are; None where the server has none, for now or at all."""
+        if self._has_no_streams:
+            return None
+        reply = yield Send(self._url, self._signed("WatchTask", {"TaskUID": uid}))
+        try:
+            return str(_answer(reply, "WatchTask")["EventsUrl"])
+        except UnknownAction:  # the hosted API
+            self._has_no_streams = True
+        except (ClientError, KeyError):
+            pass
+        return None
+
+    def _signed(self, action: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return signed_body(action, fields, self._public_key, self._private_key)
 
     def _download(self, url: str) -> Flow[bytes]:
         response = _response((yield from self._send(Send(url), repeatable=True)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 
@@ -56,6 +56,18 @@ class Task:
     def is_error(self) -> bool:
         """Whether it ended as Error."""
         return self.status == "Error"
+
+    def advanced(self, seen: Task) -> Self:
+        """This task as far along as `seen`, which holds no more than that."""
+        return replace(
+            self,
+            status=seen.status,
+            progress=seen.progress,
+            stage=seen.stage,
+            queue_position=seen.queue_position,
+            steps_done=seen.steps_done,
+            steps_total=seen.steps_total,
+        )
 
     @classmethod
     def from_wire(cls, detail: Mapping[str, Any]) -> Self:

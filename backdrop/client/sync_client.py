@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, Unpack
 
@@ -15,15 +16,17 @@ from backdrop.client.flows import (
     Conversation,
     Ended,
     Flow,
-    OnProgress,
+    Follow,
     Pause,
     Reply,
     Result,
+    Send,
     Step,
     advance,
 )
 from backdrop.client.options import GenerateOptions, ImageSource
 from backdrop.client.replies import Balance, ModelList, Task
+from backdrop.client.waiting import OnProgress
 
 TIMEOUT_S = 60.0
 MAX_RETRIES = 5
@@ -106,6 +109,9 @@ class Client:
     ) -> Task:
         """The task once it has finished.
 
+        Follows the event stream of a server that has one, and asks now and then where it does not:
+        the hosted API, a stream that breaks or stays silent, or the last 20 s of `timeout_s`.
+
         Args:
             uid: TaskUID.
             on_progress: called with the task whenever it has changed.
@@ -157,12 +163,21 @@ class Client:
         return step.result
 
     def _do(self, step: Step) -> Reply:
-        if isinstance(step, Pause):
-            time.sleep(step.seconds)
-            return None
         try:
-            if step.json is None:
-                return self._http.get(step.url)
-            return self._http.post(step.url, json=step.json)
+            match step:
+                case Pause():
+                    time.sleep(step.seconds)
+                case Follow():
+                    self._follow(step)
+                case Send():
+                    return self._http.request(step.method, step.url, json=step.json)
         except httpx.TransportError as exc:
             return exc
+        return None
+
+    def _follow(self, step: Follow) -> None:
+        with self._http.stream("GET", step.url, timeout=step.silence_s) as response:
+            if response.status_code == HTTPStatus.OK:
+                for chunk in response.iter_bytes():
+                    if step.hear(chunk):
+                        return
