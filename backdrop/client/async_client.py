@@ -14,6 +14,8 @@ from anyio import to_thread
 
 from backdrop.client.files import write_files
 from backdrop.client.flows import (
+    MAX_RETRIES,
+    TIMEOUT_S,
     Conversation,
     Ended,
     Flow,
@@ -27,7 +29,6 @@ from backdrop.client.flows import (
 )
 from backdrop.client.options import GenerateOptions, ImageSource
 from backdrop.client.replies import Balance, ModelList, Task
-from backdrop.client.sync_client import MAX_RETRIES, TIMEOUT_S
 from backdrop.client.waiting import OnProgress
 
 
@@ -69,7 +70,7 @@ class AsyncClient:
 
     async def task(self, uid: str) -> Task:
         """As `Client.task`."""
-        return (await self.tasks([uid]))[0]
+        return await self._run(self._talk.task(uid))
 
     async def tasks(self, uids: Sequence[str]) -> list[Task]:
         """As `Client.tasks`."""
@@ -96,7 +97,7 @@ class AsyncClient:
 
     async def cancel(self, *uids: str) -> list[Task]:
         """As `Client.cancel`."""
-        return await self._run(self._talk.tasks(uids, action="CancelTask"))
+        return await self._run(self._talk.cancel(uids))
 
     async def running(self) -> list[str]:
         """As `Client.running`."""

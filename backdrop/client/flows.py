@@ -31,6 +31,8 @@ from backdrop.client.waiting import SILENCE_S, OnProgress, Waiting
 
 Result = TypeVar("Result")
 
+TIMEOUT_S = 60.0
+MAX_RETRIES = 5
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 FIRST_RETRY_S, MAX_RETRY_S = 0.5, 30.0
 FIRST_POLL_S, MAX_POLL_S = 0.2, 2.0
@@ -119,10 +121,18 @@ class Conversation:
         answer = yield from self.call("GenerateBackgrounds", generate_fields(foreground, options))
         return str(answer["TaskUID"])
 
-    def tasks(self, uids: Sequence[str], *, action: str = "ListTasksDetails") -> Flow[list[Task]]:
+    def task(self, uid: str) -> Flow[Task]:
+        """One task."""
+        (task,) = yield from self.tasks([uid])
+        return task
+
+    def tasks(self, uids: Sequence[str]) -> Flow[list[Task]]:
         """The tasks in the order of `uids`."""
-        answer = yield from self.call(action, {"TaskUIDList": list(uids)})
-        return [Task.from_wire(detail) for detail in answer["TaskDetailList"]]
+        return _tasks((yield from self.call("ListTasksDetails", {"TaskUIDList": list(uids)})))
+
+    def cancel(self, uids: Sequence[str]) -> Flow[list[Task]]:
+        """The tasks in the order of `uids`, after they were asked to stop."""
+        return _tasks((yield from self.call("CancelTask", {"TaskUIDList": list(uids)})))
 
     def wait(
         self, uid: str, *, on_progress: OnProgress | None, timeout_s: float | None
@@ -139,7 +149,7 @@ class Conversation:
         waiting = Waiting(uid, on_progress=on_progress, timeout_s=timeout_s)
         follows, poll_s = True, FIRST_POLL_S
         while True:
-            (task,) = yield from self.tasks([uid])
+            task = yield from self.task(uid)
             poll_s = FIRST_POLL_S if waiting.see(task) else min(MAX_POLL_S, 1.5 * poll_s)
             if follows and waiting.may_follow:
                 follows = yield from self._follow(waiting)
@@ -261,6 +271,10 @@ def _answer(reply: Reply, action: str) -> dict[str, Any]:
     if ret_code != 0:
         raise refusal(action, ret_code, answer.get("Message", ""))
     return dict(answer)
+
+
+def _tasks(answer: Mapping[str, Any]) -> list[Task]:
+    return [Task.from_wire(detail) for detail in answer["TaskDetailList"]]
 
 
 def _response(reply: Reply) -> httpx.Response:

@@ -13,6 +13,8 @@ import httpx
 
 from backdrop.client.files import write_files
 from backdrop.client.flows import (
+    MAX_RETRIES,
+    TIMEOUT_S,
     Conversation,
     Ended,
     Flow,
@@ -27,9 +29,6 @@ from backdrop.client.flows import (
 from backdrop.client.options import GenerateOptions, ImageSource
 from backdrop.client.replies import Balance, ModelList, Task
 from backdrop.client.waiting import OnProgress
-
-TIMEOUT_S = 60.0
-MAX_RETRIES = 5
 
 
 class Client:
@@ -94,7 +93,7 @@ class Client:
 
     def task(self, uid: str) -> Task:
         """State and results of a task."""
-        return self.tasks([uid])[0]
+        return self._run(self._talk.task(uid))
 
     def tasks(self, uids: Sequence[str]) -> list[Task]:
         """State and results of up to 1,000 tasks, in order."""
@@ -142,7 +141,7 @@ class Client:
 
     def cancel(self, *uids: str) -> list[Task]:
         """Stop tasks; their state after it. A running one stops at its next step."""
-        return self._run(self._talk.tasks(uids, action="CancelTask"))
+        return self._run(self._talk.cancel(uids))
 
     def running(self) -> list[str]:
         """Uids of tasks that have not ended, oldest first."""
