@@ -85,7 +85,9 @@ def create_app(
         event_urls=EventUrls(secret, base_url(settings)),
         webhooks=WebhookQueue(store.database),
         back_pressure=back_pressure,
-        rate_limit=RateLimit(settings.max_requests_per_s, burst=settings.request_burst),
+        rate_limit=RateLimit(
+            store.database, settings.max_requests_per_s, burst=settings.request_burst
+        ),
         readiness=Readiness(settings, store, blobs, has_disk=back_pressure.has_disk),
     )
     instruments = ApiInstruments(settings, store.database)

@@ -15,6 +15,7 @@ from api.sqlite import BUSY_TIMEOUT_S
 # Of the statement, not of the transaction, and unlike clock_timestamp() an index can be asked by it.
 NOW = literal_column("CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)", Float)
 greatest = func.greatest
+UNSYNCED = "SET LOCAL synchronous_commit = off"
 SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}  # of reads
 
 _UPGRADE_LOCK = 0x6261_636B_6472_6F70  # "backdrop"

@@ -164,6 +164,13 @@ accounts = Table(
     Column("max_queued", Integer),
 )
 
+key_rates = Table(  # a token bucket for each key, while max_requests_per_s is set
+    "key_rates",
+    metadata,
+    Column("public_key", Text, primary_key=True),
+    Column("full_at", Float, nullable=False),  # Unix seconds
+)
+
 # Also of keys that stand in the settings alone. Who never put a task may have no row.
 tenants = Table(
     "tenants",

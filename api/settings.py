@@ -101,7 +101,7 @@ class Settings(S3Settings):
     max_requests_per_s: float | None = Field(
         None,
         gt=0,
-        description="Lasting rate of one key's requests in one API process; beyond it they are "
+        description="Lasting rate of one key's requests at all API processes; beyond it they are "
         "answered 153. Default no limit.",
     )
     request_burst: int = Field(

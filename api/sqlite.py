@@ -19,7 +19,8 @@ from api.durable import make_folder, sync_folder
 logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 30.0  # read when a connection is made
-WRITES = "backdrop_writes"  # execution option of connections that take the write lock at once
+# Execution option of connections that take the write lock at once: how their commits are synced.
+WRITES = "backdrop_writes"
 # Standing still within a statement, with milliseconds like unixepoch('subsec'), in every version.
 NOW = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float)
 greatest = func.max  # of its arguments
@@ -101,7 +102,11 @@ def _enter_wal(cursor: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    synchronous = connection.get_execution_options().get(WRITES)
+    if synchronous is None:
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
     # A deferred transaction that reads first and writes later can fail at once with "database is
     # locked", whatever the busy timeout: take the write lock at the start.
-    immediate = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

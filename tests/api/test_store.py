@@ -84,6 +84,21 @@ def test_commits_are_written_ahead_and_synced(make_store):
         assert connection.execute(text("pragma foreign_keys")).scalar() == 1
 
 
+def test_what_need_not_last_is_not_synced_and_the_next_commit_is(make_store):
+    database = make_store().database
+
+    def synchronous(connection: Any) -> int:
+        level: int = connection.execute(text("pragma synchronous")).scalar()
+        return level
+
+    with database.write_unsynced() as connection:
+        connection.execute(insert(meta).values(name="unsynced", value="1"))
+        assert synchronous(connection) == 1  # NORMAL
+    with database.write() as connection:  # of the same connection
+        assert synchronous(connection) == 2  # FULL
+        assert connection.execute(select(meta.c.value).where(meta.c.name == "unsynced")).all()
+
+
 def test_a_safe_sqlite_is_used_where_there_is_one(make_store):
     pysqlite3 = pytest.importorskip("pysqlite3")
     newest = max(sqlite3.sqlite_version_info, pysqlite3.sqlite_version_info)

@@ -196,6 +196,13 @@ def test_a_process_that_stands_still_in_a_transaction_is_thrown_out(make_store, 
             standing.result()
 
 
+def test_what_need_not_last_is_not_synced_and_the_next_commit_is(make_store):
+    database = make_store().database
+    for write, level in ((database.write_unsynced, "off"), (database.write, "on")):
+        with write() as connection:
+            assert connection.execute(text("SHOW synchronous_commit")).scalar() == level
+
+
 def test_a_missing_column_is_not_waited_for(postgres):
     store = SqlTaskStore(postgres.new_database())
     with store.database.write() as connection:

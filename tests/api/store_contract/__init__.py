@@ -10,6 +10,7 @@ from tests.api.store_contract.claiming import ClaimingContract
 from tests.api.store_contract.ending import EndingContract
 from tests.api.store_contract.keeping import KeepingContract
 from tests.api.store_contract.leases import LeaseContract
+from tests.api.store_contract.rates import RateContract
 from tests.api.store_contract.sharing import SharingContract
 from tests.api.store_contract.stored import MakeStore
 from tests.api.store_contract.storing import StoringContract
@@ -23,6 +24,7 @@ class TaskStoreContract(
     EndingContract,
     KeepingContract,
     AccountContract,
+    RateContract,
 ):
     """Inherit and define the fixture `make_store`: opens the same store again and again."""
 
