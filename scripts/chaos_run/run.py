@@ -215,7 +215,7 @@ def _environment(options: Options, disk: Disk) -> dict[str, str]:
         "BACKDROP_IDEMPOTENCY_KEYS": "true",
         "BACKDROP_BATCH_INVARIANT": "true",  # every picture is comparable to the bit
         "BACKDROP_MIN_FREE_DISK_BYTES": str(16 * 2**20),
-        "BACKDROP_MAX_LATENT_AREA": "512",  # else each forward is padded to 128 such pictures
+        "BACKDROP_MAX_LATENT_AREA": "512",  # else each forward is padded to 16 such pictures, not 8
         "BACKDROP_CPU_THREADS": "1",
         "BACKDROP_MAX_TASKS_PER_WORKER": "8",
         "BACKDROP_WARM_SPARE": str(options.stand_in),  # of torch it would cost the other's cores
