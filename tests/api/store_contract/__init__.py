@@ -10,6 +10,7 @@ from tests.api.store_contract.claiming import ClaimingContract
 from tests.api.store_contract.ending import EndingContract
 from tests.api.store_contract.keeping import KeepingContract
 from tests.api.store_contract.leases import LeaseContract
+from tests.api.store_contract.previews import PreviewContract
 from tests.api.store_contract.sharing import SharingContract
 from tests.api.store_contract.stored import MakeStore
 from tests.api.store_contract.storing import StoringContract
@@ -20,6 +21,7 @@ class TaskStoreContract(
     ClaimingContract,
     SharingContract,
     LeaseContract,
+    PreviewContract,
     EndingContract,
     KeepingContract,
     AccountContract,
