@@ -6,6 +6,7 @@ it. So `Client` and `AsyncClient` share every rule, and each only knows how to s
 
 from __future__ import annotations
 
+import base64
 import random
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -147,6 +148,14 @@ class Conversation:
         for url in task.image_urls:
             files.append((yield from self._download(url)))
         return files
+
+    def previews(self, uid: str) -> Flow[dict[int, bytes]]:
+        """What the images of a running task look like so far."""
+        answer = yield from self.call("GetTaskPreviews", {"TaskUID": uid})
+        return {
+            each["ImageIndex"]: base64.b64decode(each["Image"].partition(",")[2])
+            for each in answer["PreviewList"]
+        }
 
     def running(self) -> Flow[list[str]]:
         """Uids of the caller's tasks that have not ended."""
