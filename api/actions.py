@@ -71,4 +71,9 @@ ACTIONS: Mapping[str, Action] = {
         control.CancelTaskRequest, control.cancel_task, responses.ListTasksDetailsResponse
     ),
     "WatchTask": Action(control.WatchTaskRequest, control.watch_task, control.WatchTaskResponse),
+    "GetTaskPreviews": Action(
+        control.GetTaskPreviewsRequest,
+        control.get_task_previews,
+        control.GetTaskPreviewsResponse,
+    ),
 }

@@ -128,6 +128,7 @@ class Claims:
                 not_before=None,
                 progress=0.0,
                 stage="",
+                previews=None,
             )
             .returning(*RECORD_COLUMNS, t.c.seq)
         )

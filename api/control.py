@@ -1,10 +1,11 @@
-"""Actions on tasks that exist, beyond the protocol: stop them, watch them."""
+"""Actions on tasks that exist, beyond the protocol: stop them, watch them, see how they look."""
 
 from __future__ import annotations
 
+import base64
 from typing import Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.queries import details_of
@@ -55,6 +56,32 @@ class WatchTaskResponse(Response):
     ExpireTimestamp: int = Field(description="Unix seconds; then ask for a new URL.")
 
 
+class GetTaskPreviewsRequest(WireModel):
+    """Asks what the images of a task look like so far; an addition."""
+
+    TaskUID: Uid = Field(description="A task that was made with Preview.")
+
+
+class TaskPreview(BaseModel):
+    """What one image looks like so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ImageIndex: int = Field(description="Position of the image in its task, from 0.")
+    Image: str = Field(
+        description="A data URL of a PNG of at most 64 pixels a side, in rough colours, without the "
+        "item laid over it."
+    )
+
+
+class GetTaskPreviewsResponse(Response):
+    """Previews of a running task; none of any other."""
+
+    PreviewList: list[TaskPreview] = Field(
+        description="The latest of each image that has one, by ImageIndex."
+    )
+
+
 def cancel_task(
     service: Service, tenant: str, request: CancelTaskRequest
 ) -> ListTasksDetailsResponse:
@@ -72,3 +99,22 @@ def watch_task(service: Service, tenant: str, request: WatchTaskRequest) -> Watc
     """A URL for the task; that of an unknown one ends at once with ErrorCode 1203."""
     url, expires = service.event_urls.make(request.TaskUID, tenant)
     return WatchTaskResponse(EventsUrl=url, ExpireTimestamp=expires)
+
+
+def get_task_previews(
+    service: Service, tenant: str, request: GetTaskPreviewsRequest
+) -> GetTaskPreviewsResponse:
+    """Empty for tasks that do not run or show nothing, unknown ones and those of others."""
+    return GetTaskPreviewsResponse(PreviewList=previews_of(service, tenant, request.TaskUID))
+
+
+def previews_of(service: Service, tenant: str, uid: str) -> list[TaskPreview]:
+    """The latest previews of a running task of the tenant."""
+    return [
+        TaskPreview(ImageIndex=index, Image=_data_url(png))
+        for index, png in sorted(service.store.previews(uid, tenant=tenant).items())
+    ]
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 
+from api.control import TaskPreview, previews_of
 from api.errors import QueueFull, TaskStoreError
 from api.outage import warn_of
 from api.queries import detail_of
@@ -89,7 +91,7 @@ def _look_up(service: Service, uid: str, tenant: str) -> tuple[bool, TaskRecord 
 async def _events(
     service: Service, uid: str, tenant: str, record: TaskRecord | None, *, until: int
 ) -> AsyncGenerator[str, None]:
-    """The stream's text: progress events, and the whole TaskDetail at the end.
+    """The stream's text: progress events, previews if asked for, the whole TaskDetail at the end.
 
     Cut short, by the URL's expiry, the store's absence or the service's end, it has no end event.
     """
@@ -98,15 +100,24 @@ async def _events(
         if record is not None and not record.status.is_final:
             said = await to_thread.run_sync(detail_of, service, uid, record)
             yield _progress(said)
+            shown: list[TaskPreview] = []
             async with aclosing(service.watch.follow(uid)) as glances:
                 async for glance in glances:
                     if time.time() >= until:
                         return
                     if glance is None:
                         yield HEARTBEAT
-                    elif not glance.status.is_final and (seen := _detail(record, glance)) != said:
+                        continue
+                    if glance.status.is_final:
+                        continue
+                    if (seen := _detail(record, glance)) != said:
                         said = seen
                         yield _progress(said)
+                    if record.params.get("Preview"):
+                        looks = await to_thread.run_sync(previews_of, service, tenant, uid)
+                        if looks and looks != shown:
+                            shown = looks
+                            yield _previews(uid, shown)
             if service.watch.is_closed:
                 return
             known, record = await to_thread.run_sync(_look_up, service, uid, tenant)
@@ -133,6 +144,11 @@ def _detail(record: TaskRecord, glance: Glance) -> TaskDetail:
 
 def _progress(detail: TaskDetail) -> str:
     return _event("progress", detail.model_dump_json(include=PROGRESS_FIELDS))
+
+
+def _previews(uid: str, previews: Sequence[TaskPreview]) -> str:
+    data = {"TaskUID": uid, "PreviewList": [each.model_dump() for each in previews]}
+    return _event("preview", json.dumps(data))
 
 
 def _event(name: str, data: str, *, event_id: str = "") -> str:

@@ -78,7 +78,7 @@ def purge(database: Database, *, limit: int) -> list[PurgedTask]:
         connection.execute(
             update(t)
             .where(t.c.seq.in_([row.seq for row in rows]))
-            .values(images_purged=true(), inputs={})
+            .values(images_purged=true(), inputs={}, previews=None)
         )
         connection.execute(delete(t).where(t.c.seq.in_(forgotten.limit(limit))))
     return [PurgedTask(uid, tuple(keys)) for uid, keys in blob_keys.items()]

@@ -89,6 +89,15 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewBytes:
+    """What an image of the task looks like so far, as a small PNG file."""
+
+    uid: str
+    image_index: int
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ImageBytes:
     """One finished image as a PNG file."""
 
@@ -125,4 +134,4 @@ class EngineReport:
 
 
 ToChild = Start | Add | Cancel
-ToSupervisor = Ready | Loaded | Progress | ImageBytes | TaskEnded | EngineReport
+ToSupervisor = Ready | Loaded | Progress | PreviewBytes | ImageBytes | TaskEnded | EngineReport

@@ -18,7 +18,12 @@ from api.schema import tasks as t
 from api.tasks import LEGAL_MOVES, Lease, TaskStatus
 
 # What a move sets besides the state.
-NO_OWNER: Mapping[str, Any] = {"owner": None, "lease_until": None, "run_deadline": None}
+NO_OWNER: Mapping[str, Any] = {
+    "owner": None,
+    "lease_until": None,
+    "run_deadline": None,
+    "previews": None,
+}
 SOLO_AGAIN: Mapping[str, Any] = {**NO_OWNER, "solo": True, "crashes": t.c.crashes + 1}
 WORKER_LOST: Mapping[str, Any] = {
     "crashes": t.c.crashes + 1,

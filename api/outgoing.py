@@ -20,6 +20,7 @@ from api.messages import (
     EngineReport,
     ImageBytes,
     Loaded,
+    PreviewBytes,
     Progress,
     Ready,
     TaskEnded,
@@ -32,7 +33,7 @@ from engine.errors import (
     NonFiniteResult,
     PipelineFailed,
 )
-from engine.events import Event, ImageDone, ImageFailed, JobDone, StepDone
+from engine.events import Event, ImageDone, ImageFailed, ImagePreview, JobDone, StepDone
 from engine.job import GeneratedImage
 
 logger = logging.getLogger(__name__)
@@ -155,6 +156,9 @@ class Outgoing:
             case StepDone(_, image_index, step, num_steps):
                 task.image_progress[image_index] = step / num_steps
                 self._send_progress(uid, task)
+            case ImagePreview(_, image_index, picture):
+                png = encode_png(picture, icc_profile=None, parameters=None)
+                self._send(PreviewBytes(uid, image_index, png))
             case ImageDone(_, image):
                 self._send_image(image)
             case ImageFailed(_, image_index, error):

@@ -243,6 +243,13 @@ class GenerateBackgroundsRequest(WireModel):
         False, description="Use the checkpoint's own VAE instead of the one shared by default."
     )
     BatchSize: Int = Field(1, ge=1, le=16, description="Number of images, 1 to 16.")
+    Preview: Bool = Field(
+        False,
+        # Left out where it is not asked for: the digests of idempotency keys stay what they were.
+        exclude_if=lambda asked: not asked,
+        description="Show how each image comes along while the task runs: see GetTaskPreviews (an "
+        "addition). Models of other families than Stable Diffusion's show nothing.",
+    )
     WebhookUrl: Url | None = Field(
         None, exclude=True, description="Is told when the task has ended (an addition)."
     )
@@ -358,6 +365,7 @@ class GenerateBackgroundsRequest(WireModel):
             clip_skip=1 if params.ClipSkip is None else params.ClipSkip,
             use_checkpoint_vae=self.UseMainModelVAE,
             icc_profile=foreground.icc_profile,
+            preview=self.Preview,
         )
 
 

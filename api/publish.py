@@ -35,6 +35,8 @@ class RunningTask:
     """A task this worker holds the lease of, and what there is of its result.
 
     Attributes:
+        previews: PNG files by image_index, the latest of each image.
+        has_new_previews: whether some of them are not stored yet.
         most_running: tasks that shared the device with it at most, itself included.
         stop_reason: why the worker had it stopped; "" where it did not, or its caller did.
     """
@@ -43,6 +45,8 @@ class RunningTask:
     lease: Lease
     outputs: list[TaskOutput] = field(default_factory=list)
     progress: tuple[float, str] = (0.0, "")
+    previews: dict[int, bytes] = field(default_factory=dict)
+    has_new_previews: bool = False
     cancel_sent: bool = False
     started_at: float = field(default_factory=time.monotonic)
     most_running: int = 1
@@ -57,6 +61,11 @@ class RunningTask:
     def max_batch(self) -> int | None:
         """How many tasks may share the device with it, itself included; None for any number."""
         return 1 if self.record.solo else self.record.max_batch
+
+    def show(self, image_index: int, png: bytes) -> None:
+        """Keep the preview of an image until the next heartbeat, and with those of the others."""
+        self.previews[image_index] = png
+        self.has_new_previews = True
 
     def ending(self, ended: TaskEnded) -> Ending:
         """What becomes of it: not always what the child says.

@@ -84,6 +84,8 @@ tasks = Table(
     Column("points_held", Boolean),  # on the account; null where none were ever reserved
     Column("idempotency_key", Text),
     Column("request_digest", Text),  # of a request that has an idempotency key
+    # Of a task that runs, by image_index, PNG files as Base64; whatever ends the run clears it.
+    Column("previews", JSON(none_as_null=True)),
 )
 
 

@@ -11,13 +11,11 @@ from sqlalchemy import (
     Connection,
     Update,
     and_,
-    case,
     exc,
     func,
     insert,
     make_url,
     select,
-    tuple_,
     update,
 )
 
@@ -27,6 +25,7 @@ from api.database import Database, insert_if_absent, open_database
 from api.doorbell import Doorbell
 from api.errors import IllegalMove, TaskStoreError
 from api.fair_queue import FairQueue
+from api.heartbeat import beat, previews_of
 from api.keeping import purge, sweep
 from api.moves import (
     CANCELED,
@@ -195,35 +194,19 @@ class SqlTaskStore:
         return self._claims.claim(claimant, limit=limit, lease_s=lease_s)
 
     def beat(
-        self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
+        self,
+        leases: Sequence[Lease],
+        *,
+        lease_s: float,
+        progress: Mapping[str, tuple[float, str]],
+        previews: Mapping[str, Mapping[int, bytes]] | None = None,
     ) -> BeatAnswer:
         """See `TaskStore.beat`."""
-        if not leases:
-            return BeatAnswer(lost=frozenset(), cancel_requested=frozenset())
-        held = [(lease.uid, lease.owner, lease.token) for lease in leases]
-        until, last = self.database.now + lease_s, t.c.run_deadline + lease_s
-        renewal = (
-            update(t)
-            .where(
-                t.c.state == TaskStatus.RUNNING,
-                tuple_(t.c.uid, t.c.owner, t.c.token).in_(held),
-            )
-            .values(lease_until=case((last < until, last), else_=until))
-            .returning(t.c.uid, t.c.cancel_requested)
-        )
-        if progress:
-            done = {uid: value for uid, (value, _) in progress.items()}
-            stages = {uid: stage for uid, (_, stage) in progress.items()}
-            renewal = renewal.values(
-                progress=case(done, value=t.c.uid, else_=t.c.progress),
-                stage=case(stages, value=t.c.uid, else_=t.c.stage),
-            )
-        with self.database.write() as connection:
-            renewed = {row.uid: row.cancel_requested for row in connection.execute(renewal)}
-        return BeatAnswer(
-            lost=frozenset(lease.uid for lease in leases if lease.uid not in renewed),
-            cancel_requested=frozenset(uid for uid, asked in renewed.items() if asked),
-        )
+        return beat(self.database, leases, lease_s=lease_s, progress=progress, previews=previews)
+
+    def previews(self, uid: str, *, tenant: str) -> dict[int, bytes]:
+        """See `TaskStore.previews`."""
+        return previews_of(self.database, uid, tenant=tenant)
 
     def finish(self, lease: Lease, outputs: Sequence[TaskOutput]) -> None:
         """See `TaskStore.finish`. Raises `IllegalMove` unless every image of the task is there."""

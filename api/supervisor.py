@@ -31,6 +31,7 @@ from api.messages import (
     Cancel,
     ImageBytes,
     Loaded,
+    PreviewBytes,
     Progress,
     Ready,
     TaskEnded,
@@ -214,12 +215,12 @@ class Supervisor:
             case Loaded(models):
                 self._loaded = models
                 self._checking_in.hurry()
-            case Progress(uid, progress, stage):
-                if uid in self._tasks:
-                    self._tasks[uid].progress = (progress, stage)
-            case ImageBytes(uid):
-                if uid in self._tasks:
-                    self._write_image(self._tasks[uid], message)
+            case Progress(uid, progress, stage) if uid in self._tasks:
+                self._tasks[uid].progress = (progress, stage)
+            case PreviewBytes(uid, image_index, png) if uid in self._tasks:
+                self._tasks[uid].show(image_index, png)
+            case ImageBytes(uid) if uid in self._tasks:
+                self._write_image(self._tasks[uid], message)
             case TaskEnded(uid):
                 self._dropped.discard(uid)
                 if uid in self._tasks:
@@ -282,7 +283,10 @@ class Supervisor:
             [task.lease for task in held],
             lease_s=self._settings.lease_s,
             progress={task.uid: task.progress for task in held},
+            previews={task.uid: task.previews for task in held if task.has_new_previews},
         )
+        for task in held:
+            task.has_new_previews = False
         for uid in answer.cancel_requested & self._tasks.keys():
             self._cancel(self._tasks[uid])
         for uid in answer.lost & self._tasks.keys():

@@ -310,11 +310,24 @@ class TaskStore(Protocol):
         ...
 
     def beat(
-        self, leases: Sequence[Lease], *, lease_s: float, progress: Mapping[str, tuple[float, str]]
+        self,
+        leases: Sequence[Lease],
+        *,
+        lease_s: float,
+        progress: Mapping[str, tuple[float, str]],
+        previews: Mapping[str, Mapping[int, bytes]] | None = None,
     ) -> BeatAnswer:
-        """Renew the leases and store progress (uid -> (0..1, stage)).
+        """Renew the leases, store progress (uid -> (0..1, stage)) and previews (uid -> index -> PNG).
 
         No lease outlives its task's run deadline by more than `lease_s`.
+        The previews of a task that is not named stay as they are.
+        """
+        ...
+
+    def previews(self, uid: str, *, tenant: str) -> dict[int, bytes]:
+        """The latest previews of a task that runs, as PNG files by image index.
+
+        None of other tasks, unknown ones and those of other tenants.
         """
         ...
 

@@ -25,4 +25,5 @@ WIRE_FIELDS: Mapping[str, str] = {
     "clip_skip": "MainModel.InferenceParams.ClipSkip",
     "use_checkpoint_vae": "UseMainModelVAE",
     "icc_profile": "TransparentForeground",
+    "preview": "Preview",
 }

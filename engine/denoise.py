@@ -45,6 +45,13 @@ def predict(pieces: Sequence[Piece], rows: JoinedRows | None = None) -> list[tor
     return _guide(rows, output.float())
 
 
+def hand_out(pieces: Sequence[Piece], outputs: Sequence[torch.Tensor]) -> list[Lane]:
+    """Gives each piece's output to its lane; the lanes whose tiles all have theirs now."""
+    for piece, output in zip(pieces, outputs, strict=True):
+        piece.lane.outputs[piece.tile] = output
+    return [lane for lane in dict.fromkeys(p.lane for p in pieces) if not lane.open_tiles]
+
+
 @torch.inference_mode()
 def advance(lanes: Sequence[Lane]) -> None:
     """One sampler step on lanes whose tiles all have outputs.

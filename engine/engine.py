@@ -12,7 +12,7 @@ import torch
 
 from engine.compiled_blocks import compile_blocks
 from engine.default_dtype import stepping
-from engine.denoise import advance, predict
+from engine.denoise import advance, hand_out, predict
 from engine.device_profile import ProfileOptions, device_profile
 from engine.encoding_cache import DEFAULT_MAX_BYTES, EncodingCache
 from engine.errors import EngineError, NonFiniteResult, as_engine_error
@@ -30,6 +30,7 @@ from engine.open_job import OpenJob, Part
 from engine.pipeline_backend import PipelineBackend
 from engine.plan import GenerationPlan, plan_job
 from engine.prepare import Canvas, PreparedJob, prepare_canvas, prepare_in_float32, prepare_job
+from engine.preview import Previews
 from engine.registry import Registry
 from engine.run_alone import run_alone
 from engine.stage import Outcome, Stage
@@ -101,6 +102,7 @@ class Engine:
         self._jobs: dict[str, OpenJob] = {}
         self._preparing: Stage[Part, PreparedJob | Canvas] = Stage("prepare", self._changed)
         self._finishing: Stage[Part, GeneratedImage] = Stage("finish", self._changed)
+        self._previews = Previews(self._changed)
         self._pipelines = PipelineBackend()
 
     @property
@@ -166,10 +168,11 @@ class Engine:
         """
         self._changed.clear()
         with stepping():
-            events = [event for each in self._finishing.collect() for event in self._finished(each)]
-            events += [
-                event for each in self._preparing.collect() for event in self._prepared(each)
-            ]
+            events = self._previews.collect(self._jobs)
+            for finished in self._finishing.collect():
+                events += self._finished(finished)
+            for prepared in self._preparing.collect():
+                events += self._prepared(prepared)
             if self._waiting:
                 events += self._admit_all()
             pieces = self._lanes.next_pieces()
@@ -232,8 +235,7 @@ class Engine:
         if model is not None and self.profile.kernels == "compiled":
             compile_blocks(model.unet)
         images = tuple(range(plan.job.num_images))
-        job = OpenJob(plan, model, set(images))
-        self._jobs[plan.job.job_id] = job
+        job = self._jobs[plan.job.job_id] = OpenJob(plan, model, set(images))
         self._prepare(Part(job, images))
         return []
 
@@ -303,9 +305,8 @@ class Engine:
             outputs = predict(pieces, self._rows.get(pieces, min_rows))
         except torch.OutOfMemoryError as exc:
             return self._after_out_of_memory(pieces, exc)
-        for piece, output in zip(pieces, outputs, strict=True):
-            piece.lane.outputs[piece.tile] = output
-        complete = [lane for lane in dict.fromkeys(p.lane for p in pieces) if not lane.open_tiles]
+        complete = hand_out(pieces, outputs)
+        self._previews.look(self._jobs, complete)
         advance(complete)
         self.tally.forward(begun, pieces)
         events: list[Event] = []

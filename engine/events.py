@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
 from engine.job import GeneratedImage, GenerationJob
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,21 @@ class ImageDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePreview:
+    """What one image looks like so far, for jobs that ask for previews.
+
+    Attributes:
+        job_id: the job it belongs to.
+        image_index: its position there.
+        picture: mode RGB, sRGB, in small, without the foreground laid over it.
+    """
+
+    job_id: str
+    image_index: int
+    picture: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFailed:
     """One image ended without a result; the others of its job are unharmed."""
 
@@ -42,7 +61,7 @@ class JobDone:
     job_id: str
 
 
-Event = StepDone | ImageDone | ImageFailed | JobDone
+Event = StepDone | ImagePreview | ImageDone | ImageFailed | JobDone
 
 
 def all_failed(job: GenerationJob, error: EngineError) -> list[Event]:

@@ -87,6 +87,8 @@ class GenerationJob:
         clip_skip: 1..12; n uses the n-th from last layer of the text encoder.
         use_checkpoint_vae: the checkpoint's own VAE instead of the shared one of its entry.
         icc_profile: RGB ICC profile of the foreground; None means sRGB.
+        preview: have the engine show what each image looks like so far, about once a second, by
+            `ImagePreview`; without effect on what is painted, and on models of the pipeline kind.
     """
 
     job_id: str
@@ -110,6 +112,7 @@ class GenerationJob:
     clip_skip: int = 1
     use_checkpoint_vae: bool = False
     icc_profile: bytes | None = None
+    preview: bool = False
 
 
 @dataclass(frozen=True, slots=True)

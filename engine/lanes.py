@@ -88,11 +88,16 @@ class Lane:
         prompt_length = self.conditioning.prompt_embeds.shape[1]
         return id(self.checkpoint.unet), tile.height, tile.width, prompt_length
 
-    def take_model_output(self) -> torch.Tensor:
-        """The outputs of all tiles as one, float32 (1, C, h, w); the next step starts without."""
+    def model_output(self) -> torch.Tensor:
+        """The outputs of all tiles as one, float32 (1, C, h, w)."""
         outputs = [self.outputs[tile] for tile in self.tiles]
-        self.outputs.clear()
         return blend(self.tiles, outputs, blending_weights(self.tiles, outputs[0].device))
+
+    def take_model_output(self) -> torch.Tensor:
+        """The same; the next step starts without."""
+        output = self.model_output()
+        self.outputs.clear()
+        return output
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.checkpoint import Checkpoint
 from engine.plan import GenerationPlan
@@ -16,11 +16,13 @@ class OpenJob:
         plan: of the job.
         checkpoint: what denoises it; None where its result is the reference itself.
         open_images: those without an end.
+        preview_due_at: when an image may be shown next, by its position, on the monotonic clock.
     """
 
     plan: GenerationPlan
     checkpoint: Checkpoint | None
     open_images: set[int]
+    preview_due_at: dict[int, float] = field(default_factory=dict)
 
     @property
     def job_id(self) -> str:

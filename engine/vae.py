@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from functools import cached_property
 from typing import Any
 
 import torch
+
+from engine.latent_colors import LatentColors, fit_latent_colors
 
 
 class LatentCodec:
@@ -32,6 +35,11 @@ class LatentCodec:
         self.factor = int(2 ** (len(config.block_out_channels) - 1))
         self.latent_channels = int(config.latent_channels)
         self.dtype: torch.dtype = module.dtype
+
+    @cached_property
+    def colors(self) -> LatentColors:
+        """Rough colours of latents; the first use encodes a little to find them."""
+        return fit_latent_colors(self.encode, self.factor, self.latent_channels)
 
     @torch.inference_mode()
     def encode(self, image: torch.Tensor) -> torch.Tensor:

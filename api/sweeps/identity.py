@@ -16,7 +16,7 @@ from backdrop import __version__
 from engine.plan import GenerationPlan
 from engine.sweep import SweepPlan
 
-_NOT_SETTINGS = ("job_id", "foreground", "reference", "icc_profile", "adapters")
+_NOT_SETTINGS = ("job_id", "foreground", "reference", "icc_profile", "adapters", "preview")
 
 
 def identity_of(plan: SweepPlan, *, device: str, batch_invariant: bool) -> Mapping[str, str]:

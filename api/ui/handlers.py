@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,7 @@ from api.media import decode_foreground
 from api.protocol import ResizeModeName
 from api.ui import preview, status
 from api.ui.choices import Choices
+from api.ui.live import Live
 from api.ui.painting import KeyPair, Painted, Painter
 from api.ui.shelf import Shelf
 from backdrop.client import ClientError, ModelList
@@ -29,11 +31,13 @@ class Shown:
         status: HTML.
         uid: of the task that runs; empty once it has ended.
         pictures: of the session, newest first.
+        live: HTML of those that are being painted.
     """
 
     status: str
     uid: str
     pictures: list[Painted] = field(default_factory=list)
+    live: str = ""
 
 
 class Handlers:
@@ -66,10 +70,11 @@ class Handlers:
         try:
             with self._painter.client(keys) as client:
                 run = self._painter.submit(client, keys, choices.with_seed())
+                live = Live(run.choices, partial(self.cut_out, run.choices.foreground))
                 for task in self._painter.follow(client, run.uid):
                     text = status.of_task(task, time.monotonic() - started)
                     if not task.has_ended:
-                        yield Shown(text, run.uid, pictures)
+                        yield Shown(text, run.uid, pictures, live.look(client, task))
                 yield Shown(text, "", [*self._painter.fetch(client, run, task), *pictures])
         except ClientError as exc:
             yield Shown(status.message(str(exc), kind="error"), "", pictures)

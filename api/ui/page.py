@@ -167,7 +167,14 @@ class Page:
             results.generate.click,
             self._paint,
             [*keys, results.pictures, *self.form.components],
-            [results.status, results.uid, results.pictures, results.generate, results.cancel],
+            [
+                results.status,
+                results.uid,
+                results.pictures,
+                results.generate,
+                results.cancel,
+                results.live,
+            ],
             concurrency_limit=MAX_PAINTING,
             trigger_mode="once",
         )
@@ -184,9 +191,11 @@ class Page:
         try:
             choices = choices_of(values)
         except ValueError as exc:
-            yield [status.message(str(exc), kind="error"), "", pictures, gr.skip(), gr.skip()]
+            text = status.message(str(exc), kind="error")
+            yield [text, "", pictures, *[gr.skip()] * 3]
             return
         keys = KeyPair(public.strip(), private.strip())
+        live: str | None = None
         for shown in self._handlers.paint(keys, choices, pictures):
             yield [
                 shown.status,
@@ -194,7 +203,9 @@ class Page:
                 shown.pictures[:MAX_PICTURES],
                 gr.update(interactive=not shown.uid),
                 gr.update(visible=bool(shown.uid)),
+                gr.skip() if shown.live == live else shown.live,
             ]
+            live = shown.live
 
     def _cancel(self, public: str, private: str, uid: str) -> Any:
         if not uid:

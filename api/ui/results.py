@@ -28,6 +28,7 @@ class Results:
                 "Cancel", variant="stop", visible=False, min_width=120, elem_id="cancel"
             )
         self.status = gr.HTML(elem_id="status", container=False)
+        self.live = gr.HTML(elem_id="live", container=False)
         with gr.Column(visible=False, elem_id="picture") as self.one_picture:
             self.compare = gr.ImageSlider(
                 label="Before and after",

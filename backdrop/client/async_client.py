@@ -99,6 +99,10 @@ class AsyncClient:
         """As `Client.cancel`."""
         return await self._run(self._talk.cancel(uids))
 
+    async def previews(self, uid: str) -> dict[int, bytes]:
+        """As `Client.previews`."""
+        return await self._run(self._talk.previews(uid))
+
     async def running(self) -> list[str]:
         """As `Client.running`."""
         return await self._run(self._talk.running())

@@ -7,6 +7,7 @@ send, how to read on and how to wait.
 
 from __future__ import annotations
 
+import base64
 import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,6 +168,14 @@ class Conversation:
         for url in task.image_urls:
             files.append((yield from self._download(url)))
         return files
+
+    def previews(self, uid: str) -> Flow[dict[int, bytes]]:
+        """What the images of a running task look like so far."""
+        answer = yield from self.call("GetTaskPreviews", {"TaskUID": uid})
+        return {
+            each["ImageIndex"]: base64.b64decode(each["Image"].partition(",")[2])
+            for each in answer["PreviewList"]
+        }
 
     def running(self) -> Flow[list[str]]:
         """Uids of the caller's tasks that have not ended."""

@@ -40,6 +40,7 @@ class GenerateOptions(TypedDict, total=False):
         width: 64..2560 pixels; default the foreground's.
         height: likewise.
         batch_size: 1..16 images.
+        preview: have the server show how the images come along, for `previews`.
         webhook_url: told when the task has ended, where the server calls webhooks.
         request_uuid: echoed by the server.
     """
@@ -63,6 +64,7 @@ class GenerateOptions(TypedDict, total=False):
     width: int
     height: int
     batch_size: int
+    preview: bool
     webhook_url: str
     request_uuid: str
 
@@ -74,6 +76,7 @@ _PLAIN = {
     "width": "Width",
     "height": "Height",
     "batch_size": "BatchSize",
+    "preview": "Preview",
     "webhook_url": "WebhookUrl",
     "request_uuid": "request_uuid",
 }

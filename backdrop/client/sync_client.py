@@ -143,6 +143,13 @@ class Client:
         """Stop tasks; their state after it. A running one stops at its next step."""
         return self._run(self._talk.cancel(uids))
 
+    def previews(self, uid: str) -> dict[int, bytes]:
+        """What a running task's images look like so far, as small PNG files by their position.
+
+        Of tasks submitted with `preview`; an addition of Backdrop's that the hosted API lacks.
+        """
+        return self._run(self._talk.previews(uid))
+
     def running(self) -> list[str]:
         """Uids of tasks that have not ended, oldest first."""
         return self._run(self._talk.running())

@@ -36,6 +36,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "GetCreditBalance": {},
     "CancelTask": {"TaskUID": "x"},
     "WatchTask": {"TaskUID": "x"},
+    "GetTaskPreviews": {"TaskUID": "x"},
 }
 
 

@@ -1,7 +1,8 @@
 """A compute child without an engine: answers each task as its params' `behave` says.
 
 finish     one tiny PNG per image, `pause_s` before each; where `finish_s` is given, all steps are
-           done at first and the images come after that time
+           done at first and the images come after that time; where `show` is given, each image
+           has a preview first
 kill       kills itself in the middle, after its first image
 fail       first image only, then error 1205
 bad_image  error 1204
@@ -34,6 +35,7 @@ from api.messages import (
     Cancel,
     ImageBytes,
     Loaded,
+    PreviewBytes,
     Progress,
     Ready,
     Start,
@@ -46,6 +48,11 @@ def png(uid: str, index: int) -> bytes:
     return f"PNG of {uid} {index} by {os.getpid()}".encode() * 100
 
 
+def preview(uid: str, index: int) -> bytes:
+    """Not an image either."""
+    return f"preview of {uid} {index}".encode()
+
+
 @dataclass
 class Job:
     """A task that is being answered."""
@@ -55,6 +62,7 @@ class Job:
     num_images: int
     pause_s: float
     finish_s: float
+    show: bool = False
     stage: str = DENOISING
     next_image: int = 0
     next_at: float = 0.0
@@ -104,9 +112,11 @@ class StandIn:
             params.get("BatchSize", 1),
             pause_s,
             params.get("finish_s", 0.0),
+            params.get("show", False),
             next_at=time.monotonic() + pause_s,
         )
         self.connection.send(Loaded(("PICPIK General",)))
+        self.show(self.jobs[message.uid])
 
     def advance(self, job: Job) -> None:
         if job.behave == "too_big" or (job.behave == "greedy" and len(self.jobs) > 1):
@@ -128,10 +138,17 @@ class StandIn:
                 os.kill(os.getpid(), signal.SIGKILL)
             job.next_image += 1
             job.next_at = time.monotonic() + job.pause_s
+            self.show(job)
             if job.behave == "fail":
                 self.end(job, 1205, f"image 2 of {job.num_images}: not finite")
         else:
             self.end(job, 0, "")
+
+    def show(self, job: Job) -> None:
+        """A preview of the image that comes next."""
+        if job.show and job.next_image < job.num_images:
+            look = preview(job.uid, job.next_image)
+            self.connection.send(PreviewBytes(job.uid, job.next_image, look))
 
     def end(
         self, job: Job, error_code: int, error_text: str, *, out_of_memory: bool = False

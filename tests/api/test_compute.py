@@ -23,6 +23,7 @@ from api.messages import (
     Cancel,
     EngineReport,
     ImageBytes,
+    PreviewBytes,
     Progress,
     Ready,
     Start,
@@ -155,6 +156,26 @@ def test_a_task_gives_its_images_progress_and_one_end(child):
     assert [each.progress for each in progress] == sorted(each.progress for each in progress)
     assert 0 < progress[0].progress <= 1
     assert progress[-1] == Progress("task", 1.0, FINISHING)
+
+
+def test_a_task_that_asks_shows_each_image_before_it_is_there(child):
+    child.send(add("task", steps=40, Preview=True))
+    messages = child.until_end_of("task")
+
+    for index in (0, 1):
+        of_image = [
+            message
+            for message in messages
+            if isinstance(message, PreviewBytes | ImageBytes) and message.image_index == index
+        ]
+        *previews, image = of_image
+        assert isinstance(image, ImageBytes)
+        assert previews
+        for each in previews:
+            assert isinstance(each, PreviewBytes)
+            with Image.open(io.BytesIO(each.png)) as picture:
+                assert (picture.format, picture.mode) == ("PNG", "RGB")
+                assert picture.width == picture.height <= 64
 
 
 def test_what_cannot_be_run_ends_by_itself_alone(child):

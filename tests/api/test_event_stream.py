@@ -18,6 +18,7 @@ from api.server import http_server, listen
 from api.task_watch import MAX_STREAMS, TaskWatch
 from api.tasks import Claimant, Lease
 from tests.api.bench import Bench
+from tests.api.test_previews import LOOKS, WIRE, show, started
 
 
 class Served:
@@ -88,6 +89,37 @@ def test_a_stream_tells_position_progress_and_end(served: Served):
         assert next(events) == ("end", bench.detail(uid))
         assert list(events) == []
     wait_for(lambda: served.watch.num_streams == 0)
+
+
+def test_a_stream_carries_the_previews_of_a_task_that_asked_for_them(served: Served):
+    bench = served.bench
+    uid = bench.submit(Preview=True, BatchSize=2)
+    lease = started(bench, uid)
+    with served.events(uid) as events:
+        assert next(events)[0] == "progress"
+        show(bench, lease, {0: LOOKS[0]}, 0.25)
+        assert next_preview(events) == {"TaskUID": uid, "PreviewList": WIRE[:1]}
+        show(bench, lease, LOOKS, 0.5)
+        assert next_preview(events) == {"TaskUID": uid, "PreviewList": WIRE}
+        show(bench, lease, LOOKS, 0.75)  # nothing new
+        bench.store.end_canceled(lease)
+        assert "preview" not in {name for name, _ in events}
+
+
+def next_preview(events: Iterator[tuple[str, Any]]) -> Any:
+    return next(data for name, data in events if name == "preview")
+
+
+def test_a_stream_of_a_task_that_did_not_ask_has_none(served: Served):
+    bench = served.bench
+    uid = bench.submit()
+    lease = started(bench, uid)
+    with served.events(uid) as events:
+        assert next(events)[0] == "progress"
+        show(bench, lease, LOOKS, 0.25)
+        assert next(events)[0] == "progress"
+        bench.store.end_canceled(lease)
+        assert [name for name, _ in events] == ["end"]
 
 
 def test_a_finished_task_ends_its_stream_with_its_images(served: Served):

@@ -70,6 +70,7 @@ made_requests = some(
         "Width": st.integers(60, 2570) | scalars,
         "Height": st.integers(60, 2570) | scalars,
         "BatchSize": st.integers(-1, 18) | scalars,
+        "Preview": st.booleans() | scalars,
         "request_uuid": st.text(max_size=5) | scalars,
         "Unknown": anything,
     }

@@ -17,6 +17,7 @@ from api.messages import (
     DENOISING,
     FINISHING,
     ImageBytes,
+    PreviewBytes,
     Progress,
     Ready,
     TaskEnded,
@@ -24,7 +25,7 @@ from api.messages import (
 )
 from api.outgoing import Outgoing
 from engine.errors import NonFiniteResult
-from engine.events import ImageDone, ImageFailed, JobDone, StepDone
+from engine.events import ImageDone, ImageFailed, ImagePreview, JobDone, StepDone
 from engine.job import GeneratedImage
 
 
@@ -105,6 +106,25 @@ def test_an_image_that_is_painted_again_is_being_denoised_again(side):
         side.outgoing.report([StepDone("task", 0, step, 2)])
     side.outgoing.start()
     assert [each.stage for each in side.sent()] == [DENOISING, FINISHING] * 2
+
+
+def test_a_preview_is_sent_as_a_small_file(side):
+    side.outgoing.begin("task", 2)
+    picture = Image.new("RGB", (64, 48), (90, 120, 200))
+    side.outgoing.report([ImagePreview("task", 1, picture)])
+    side.outgoing.start()
+
+    [sent] = side.sent()
+
+    assert isinstance(sent, PreviewBytes)
+    assert (sent.uid, sent.image_index) == ("task", 1)
+    assert len(sent.png) < 16_384
+    with Image.open(io.BytesIO(sent.png)) as opened:
+        assert (opened.format, opened.size, opened.getpixel((9, 9))) == (
+            "PNG",
+            (64, 48),
+            (90, 120, 200),
+        )
 
 
 def test_images_of_a_canceled_task_are_not_sent_any_more(side):

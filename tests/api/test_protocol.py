@@ -57,6 +57,7 @@ EVERYTHING = {
     "Height": 65,
     "UseMainModelVAE": True,
     "BatchSize": 16,
+    "Preview": True,
     "ImageList": ["QUJD", "REVG"],
 }
 
@@ -103,6 +104,7 @@ def test_every_field_reaches_the_job():
         clip_skip=2,
         use_checkpoint_vae=True,
         icc_profile=b"profile",
+        preview=True,
     )
 
 
@@ -145,6 +147,11 @@ def test_a_drawn_seed_is_in_range_and_differs():
     seeds = {resolve(parse(Seed=-1)).Seed for _ in range(20)}
     assert len(seeds) == 20
     assert all(0 <= seed < SEED_MODULUS for seed in seeds)
+
+
+def test_a_request_without_previews_is_stored_as_before_there_were_any():
+    assert "Preview" not in resolve(parse(Preview=False)).stored()
+    assert "Preview" not in parse().model_dump_json()  # what idempotency keys are compared by
 
 
 @pytest.mark.parametrize(
@@ -223,6 +230,7 @@ def test_ranges_are_inclusive_and_refused_by_name_beyond(
         ("BackgroundImage2Image.DeepFusion", [0, 1, "true", 1.0]),
         ("TranslatePrompts", [0, 1, "true", []]),
         ("UseMainModelVAE", [0, "false", {}]),
+        ("Preview", [0, 1, "true", []]),
         ("MainModel", ["PICPIK General", [], 1]),
         ("MainModel.ModelCode", [1, True, "", "x" * 201, [], "a\0b"]),
         ("MainModel.InferenceParams", ["", 3, []]),

@@ -6,6 +6,7 @@ import hashlib
 
 from api import supervisor as supervisor_module
 from api.tasks import TaskStatus
+from tests.api.stand_in_child import preview
 
 
 def test_a_finished_task_is_published_once_with_all_its_images(service):
@@ -87,6 +88,24 @@ def test_progress_is_stored_while_a_task_runs(make_service):
         service.until(lambda: 0.2 < service.record(uid).progress < 1)
         assert service.record(uid).stage == "denoising"
         assert service.wait(uid).status is TaskStatus.SUCCEEDED
+
+
+def test_previews_are_stored_while_a_task_runs_and_gone_at_its_end(make_service):
+    service = make_service(lease_s=0.6)
+    uid = service.put(num_images=2, pause_s=1.0, show=True)
+    unasked = service.put(pause_s=1.0)
+
+    def looks(of: str = uid) -> dict[int, bytes]:
+        return service.store.previews(of, tenant="alice")
+
+    with service.supervisor():
+        service.until(lambda: looks() == {0: preview(uid, 0)})
+        service.until(lambda: looks() == {index: preview(uid, index) for index in (0, 1)})
+        assert looks(unasked) == {}
+        assert service.wait(uid).status is TaskStatus.SUCCEEDED
+
+    assert looks() == {}
+    assert not [key for key in service.blob_files() if "preview" in key]
 
 
 def test_a_long_task_keeps_its_lease(make_service):

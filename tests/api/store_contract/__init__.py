@@ -10,6 +10,7 @@ from tests.api.store_contract.claiming import ClaimingContract
 from tests.api.store_contract.ending import EndingContract
 from tests.api.store_contract.keeping import KeepingContract
 from tests.api.store_contract.leases import LeaseContract
+from tests.api.store_contract.previews import PreviewContract
 from tests.api.store_contract.rates import RateContract
 from tests.api.store_contract.sharing import SharingContract
 from tests.api.store_contract.stored import MakeStore
@@ -21,6 +22,7 @@ class TaskStoreContract(
     ClaimingContract,
     SharingContract,
     LeaseContract,
+    PreviewContract,
     EndingContract,
     KeepingContract,
     AccountContract,

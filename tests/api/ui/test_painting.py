@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.tasks import Claimant, Lease
 from api.ui.choices import Choices
 from api.ui.handlers import Handlers
 from api.ui.painting import KeyPair, Painter
@@ -70,6 +71,23 @@ def test_a_run_ends_with_its_images_newest_first(bench, handlers, choices):
     assert (picture.choices.seed, picture.choices.batch_size) == (0, 1)
     before, after = handlers.before_and_after(last)
     assert Path(before).read_bytes() != Path(after).read_bytes()
+
+
+def test_a_run_shows_its_previews_until_it_ends(bench, handlers, choices):
+    shown, lease = [], None
+    for each in handlers.paint(KEY_PAIR, choices, []):
+        shown.append(each)
+        if each.live:
+            bench.store.end_canceled(lease)
+        elif each.uid and lease is None:
+            [claimed] = bench.store.claim(Claimant("w"), limit=1, lease_s=60)
+            assert claimed.params["Preview"] is True
+            lease = Lease(each.uid, "w", claimed.token)
+            done = {each.uid: (0.5, "denoising")}
+            looks = {each.uid: {0: png(8, 8, "RGB"), 1: png(8, 8, "RGB")}}
+            bench.store.beat([lease], lease_s=60, progress=done, previews=looks)
+    assert shown[-2].live.count("<img") == 2
+    assert (shown[0].live, shown[-1].live) == ("", "")
 
 
 def test_a_canceled_run_says_so_and_keeps_what_there_was(handlers, choices):

@@ -70,6 +70,7 @@ def test_the_same_with_an_event_loop(bench: Bench, tmp_path: Path):
             assert path.read_bytes() == png(64, 64, "RGB")
             assert await client.task(uid) == task
             assert await client.running() == []
+            assert await client.previews(uid) == {}
             assert "PICPIK General" in (await client.models()).main
             assert (await client.balance()).left > 0
             with pytest.raises(errors.TaskNotFound):
@@ -104,6 +105,18 @@ def test_progress_is_told_as_it_changes(bench: Bench, client: Client):
     with pytest.raises(errors.TaskCanceled):
         client.wait(uid, on_progress=on_progress)
     assert (seen[0].stage, seen[0].steps_done, seen[0].steps_total) == ("denoising", 6, 12)
+
+
+def test_previews_of_a_running_task_are_files_by_position(bench: Bench, client: Client):
+    uid = client.submit(png(), batch_size=2, preview=True)
+    assert client.previews(uid) == {}
+    [claimed] = bench.store.claim(Claimant("w"), limit=1, lease_s=60)
+    looks = {1: png(8, 8, "RGB")}
+    bench.store.beat(
+        [Lease(uid, "w", claimed.token)], lease_s=60, progress={}, previews={uid: looks}
+    )
+    assert client.previews(uid) == looks
+    assert client.previews("0" * 20) == {}
 
 
 def test_a_task_that_fails_is_raised_with_its_images(bench: Bench, client: Client):

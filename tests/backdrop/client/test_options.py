@@ -31,6 +31,7 @@ ALL: GenerateOptions = {
     "width": 640,
     "height": 480,
     "batch_size": 3,
+    "preview": True,
     "webhook_url": "http://example.com",
     "request_uuid": "r-1",
 }
@@ -64,6 +65,7 @@ def test_every_option_arrives_where_the_server_reads_it():
         "Height": 480,
         "UseMainModelVAE": True,
         "BatchSize": 3,
+        "Preview": True,
         "ImageList": [base64.b64encode(data).decode() for data in (b"cup", b"reference")],
     }
     assert (request.WebhookUrl, fields["request_uuid"]) == ("http://example.com", "r-1")
