@@ -39,7 +39,7 @@ class Offer:
         """Of the button that takes it."""
         count = len(self.sweep.points)
         pictures = "picture" if count == 1 else "pictures"
-        return f"Paint {count} {pictures} for about {self.price:,} credits"
+        return f"Paint {count} {pictures} for about {_credits(self.price)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class SweepHandlers:
         with self._painter.client(keys) as client:
             left = client.balance().left
         if offer.price > left:
-            raise SweepNotTaken(f"The sweep costs about {offer.price:,} credits; {left:,} are left")
+            raise SweepNotTaken(f"The sweep costs about {_credits(offer.price)}; {left:,} are left")
         if not self._shelf.has_room():
             raise SweepNotTaken("The page has no room for more pictures, try again later")
         run = SweepRun(keys.public, offer.sweep, self._shelf.new_folder())
@@ -156,6 +156,10 @@ class SweepHandlers:
             run.stop(CANCELED)
 
 
+def _credits(count: int) -> str:
+    return f"{count:,} credit" if count == 1 else f"{count:,} credits"
+
+
 def _underway(run: SweepRun, elapsed_s: float) -> SweepShown:
     if run.has_ended:
         what = "Writing the reports"
@@ -168,7 +172,7 @@ def _underway(run: SweepRun, elapsed_s: float) -> SweepShown:
 
 
 def _at_rest(run: SweepRun, *, fault: str = "", interrupted: bool = False) -> SweepShown:
-    tally = f"{_tally(run)}, {run.points_charged:,} credits"
+    tally = f"{_tally(run)}, {_credits(run.points_charged)}"
     if fault:
         html = status.message(f"{fault} ({tally})", kind="error")
     elif interrupted:

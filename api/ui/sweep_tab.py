@@ -101,7 +101,6 @@ class SweepTab:
             )
             self._go_on = gr.Button("Go on", visible=False, min_width=120, elem_id="sweep-go-on")
         self._status = gr.HTML(elem_id="sweep-status", container=False)
-        gr.Markdown(_ABOUT_RELOADS, elem_classes="bd-note")
         self._sheets = gr.HTML(visible=False, elem_id="sheets", container=False)
         self._files = gr.File(
             label="Downloads",
@@ -110,6 +109,7 @@ class SweepTab:
             visible=False,
             elem_id="sweep-files",
         )
+        gr.Markdown(_ABOUT_RELOADS, elem_classes="bd-note")
 
     # --- what it would be ---
 
