@@ -71,6 +71,7 @@ def list_models(service: Service, _tenant: str, _request: ListModelsRequest) -> 
     sub_models = [
         each for each in registry.sub_models.values() if each.name not in registry.unusable
     ]
+    default = registry.default_model
     return ListModelsResponse(
         MainModels={model.name: ListedModel.from_model(model) for model in models},
         LoraModels={
@@ -81,6 +82,7 @@ def list_models(service: Service, _tenant: str, _request: ListModelsRequest) -> 
             for each in sub_models
             if each.kind == "embedding"
         },
+        DefaultModel="" if default in registry.unusable else default,
     )
 
 

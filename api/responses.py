@@ -307,6 +307,11 @@ class ListModelsResponse(Response):
     HypernetworkModels: dict[str, NoDefaults] = Field(
         default_factory=dict, description="Always empty: hypernetworks are not supported."
     )
+    DefaultModel: str = Field(
+        "",
+        description="Key in MainModels of the one that is used where a request names none; empty "
+        "while that cannot be used; an addition.",
+    )
 
 
 class GetCreditBalanceResponse(Response):

@@ -1,4 +1,4 @@
-"""`Steps=6,10,20` -> an engine's `Axis`; every value is checked as a request's field would be."""
+"""`Steps=6,10,20` -> an axis; every value is checked as a request's field would be."""
 
 from __future__ import annotations
 
@@ -24,13 +24,26 @@ from api.protocol import (
 from api.wire_types import validate
 from engine.sweep import MAX_POINTS, Axis, check_axes
 
-_LORA = "lora:"
+LORA = "lora:"
 _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{1,9})?")
 _SWITCHES = {"on": True, "true": True, "off": False, "false": False}
 
 
 class BadAxis(ValueError):
     """An axis cannot be used; the message names it, and the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAxis:
+    """An axis as a request spells it.
+
+    Attributes:
+        axis: over the engine's setting, called and labelled as it was written.
+        values: of the request's field, one for each of the axis's.
+    """
+
+    axis: Axis
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +93,21 @@ _KINDS: Mapping[str, _Kind] = {
 }
 _BY_LOWER_CASE = {name.lower(): name for name in _KINDS}
 NEEDS_REFERENCE = ("ReferStrength", "DeepFusion")
-AXIS_NAMES = (*_KINDS, "lora:NAME")
+FIELD_AXES = tuple(_KINDS)
+AXIS_NAMES = (*FIELD_AXES, f"{LORA}NAME")
 
 
 def parse_axes(texts: Sequence[str]) -> tuple[Axis, ...]:
-    """Axes as the command line spells them.
+    """The axes of `parse_request_axes` over the engine's settings.
+
+    Raises:
+        BadAxis: one cannot be used, or they do not go together.
+    """
+    return tuple(each.axis for each in parse_request_axes(texts))
+
+
+def parse_request_axes(texts: Sequence[str]) -> tuple[RequestAxis, ...]:
+    """Axes as the command line and the page spell them.
 
     Args:
         texts: each NAME=VALUES. NAME is one of AXIS_NAMES in any case. VALUES are separated by
@@ -96,21 +119,21 @@ def parse_axes(texts: Sequence[str]) -> tuple[Axis, ...]:
     """
     axes = tuple(_parse_axis(text) for text in texts)
     try:
-        check_axes(axes)
+        check_axes([each.axis for each in axes])
     except ValueError as exc:
         raise BadAxis(str(exc)) from exc
     return axes
 
 
-def _parse_axis(text: str) -> Axis:
+def _parse_axis(text: str) -> RequestAxis:
     # A LoRA may have an equals sign in its name, and no weight has one.
-    is_lora = text.lower().startswith(_LORA)
+    is_lora = text.lower().startswith(LORA)
     name, equals, values = text.rpartition("=") if is_lora else text.partition("=")
     name = name.strip()
     if not equals or not name:
         raise BadAxis(f"axis {text}: write NAME=VALUE,VALUE,...")
     if is_lora:
-        title = _LORA + name[len(_LORA) :].strip()
+        title = LORA + name[len(LORA) :].strip()
         kind = _Kind(title, InferenceSettings, "LoraWeight", {})
     elif name.lower() in _BY_LOWER_CASE:
         title = _BY_LOWER_CASE[name.lower()]
@@ -118,8 +141,9 @@ def _parse_axis(text: str) -> Axis:
     else:
         raise BadAxis(f"axis {name}: there is no such axis; there are {', '.join(AXIS_NAMES)}")
     labels = tuple(_values(title, values, is_number=kind.is_number))
-    converted = tuple(_engine_value(title, label, kind) for label in labels)
-    return Axis(kind.setting, converted, title, labels)
+    on_the_wire = tuple(_wire_value(title, label, kind) for label in labels)
+    axis = Axis(kind.setting, tuple(map(kind.to_engine, on_the_wire)), title, labels)
+    return RequestAxis(axis, on_the_wire)
 
 
 def _values(title: str, text: str, *, is_number: bool) -> Iterator[str]:
@@ -161,7 +185,7 @@ def _plain(number: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _engine_value(title: str, label: str, kind: _Kind) -> Any:
+def _wire_value(title: str, label: str, kind: _Kind) -> Any:
     value: object = label
     if kind.is_number:
         number = _number(title, label, label)
@@ -175,4 +199,4 @@ def _engine_value(title: str, label: str, kind: _Kind) -> Any:
         raise BadAxis(f"axis {title}: {label}: {reason}") from exc
     if value == RANDOM_SEED and kind.setting == "seed":
         raise BadAxis(f"axis {title}: {label}: a sweep names its seeds")
-    return kind.to_engine(getattr(part, kind.field))
+    return getattr(part, kind.field)

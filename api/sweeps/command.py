@@ -18,7 +18,10 @@ from api.settings import Settings
 from api.sweeps.axes import AXIS_NAMES, NEEDS_REFERENCE, parse_axes
 from api.sweeps.folder import PaintedPoint, SweepFolder, open_sweep_folder, read_manifest
 from api.sweeps.identity import identity_of
-from api.sweeps.run import measure_all, paint_missing, write_reports
+from api.sweeps.planned import outline_of
+from api.sweeps.reports import write_reports
+from api.sweeps.results import PictureMeasurer
+from api.sweeps.run import paint_missing
 from engine.registry import Registry
 from engine.sweep import SweepPlan, plan_sweep
 from engine.sweep_run import PointFailed, PointStep
@@ -156,9 +159,13 @@ def _report(
     failures: Mapping[int, str],
     progress: Progress,
 ) -> list[Path]:
-    measured = measure_all(plan, folder.path, painted)
+    outline, job = outline_of(plan), plan.job
+    measurer = PictureMeasurer(
+        outline, folder.path, foreground=job.foreground, reference=job.reference
+    )
+    measured = measurer.measure_all(painted)
     results = list(progress.track(measured, total=len(painted), description="measuring"))
-    return write_reports(plan, folder.path, results, failures)
+    return write_reports(outline, folder.path, results, failures)
 
 
 def _failure_lines(plan: SweepPlan, failures: Mapping[int, str]) -> Sequence[str]:

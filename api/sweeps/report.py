@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,12 @@ import jinja2
 from PIL import Image
 
 from api.sweeps.grid import pages_of, value_labels
+from api.sweeps.outline import Outline, Place
 from api.sweeps.results import PointResult, as_rows
 from engine.color import to_srgb
-from engine.plan import GenerationPlan
-from engine.sweep import SweepPlan, SweepPoint
 
 _TEMPLATE = "report.html"
 _MEANINGS = {
-    "seconds": "share of the time its steps took, beside the points it shared forwards with",
     "forwards": "steps of the network",
     "sharpness": "variance of the Laplacian over the background",
     "seam gradient": "mean step between neighbouring background pixels along the outline, a share"
@@ -28,20 +26,6 @@ _MEANINGS = {
     "far gradient": "the same away from the outline",
     "delta e": "mean distance to the reference at the same place, in CIELAB",
     "palette distance": "between picture's and reference's colours, wherever they lie, in CIELAB",
-}
-# What all points may have in common, told where they do.
-_FACTS: Mapping[str, Callable[[GenerationPlan], object]] = {
-    "Prompt": lambda plan: plan.job.prompt,
-    "Negative prompt": lambda plan: plan.job.negative_prompt,
-    "Model": lambda plan: plan.model.name,
-    "LoRAs": lambda plan: ", ".join(f"{a.sub_model.name} {a.weight:g}" for a in plan.loras),
-    "Steps": lambda plan: plan.num_inference_steps,
-    "Sampler": lambda plan: plan.sampler.value,
-    "CFGScale": lambda plan: f"{plan.guidance_scale:g}",
-    "ReferStrength": lambda plan: f"{1 - plan.job.strength:g}" if plan.job.reference else "",
-    "DeepFusion": lambda plan: "on" if plan.job.deep_fusion else "",
-    "Seed": lambda plan: plan.job.seed,
-    "Size": lambda plan: f"{plan.width_px}x{plan.height_px}",
 }
 
 
@@ -55,22 +39,28 @@ class _Cell:
 
 
 def html_report(
-    plan: SweepPlan, results: Sequence[PointResult], failures: Mapping[int, str], folder: Path
+    outline: Outline,
+    results: Sequence[PointResult],
+    failures: Mapping[int, str],
+    folder: Path,
+    *,
+    linked: bool = True,
 ) -> str:
-    """The whole page; pictures are in it, reduced, and link to the files beside it.
+    """The whole page; pictures are in it, reduced.
 
     Args:
-        plan: of the sweep.
+        outline: of the sweep.
         results: of the points that are painted.
         failures: by index, what the others ended with.
         folder: of the pictures.
+        linked: whether pictures link to their files, for a page that stays beside them.
 
     Raises:
         OSError: a picture cannot be read.
     """
-    axes = plan.axes
+    axes = outline.axes
     template = _environment().get_template(_TEMPLATE)
-    cells = {cell.coordinates: each for cell, each in _cells(plan, results, failures, folder)}
+    cells = {place.coordinates: cell for place, cell in _cells(outline, results, failures, folder)}
     pages = [
         {
             "heading": page.heading or "Pictures",
@@ -81,19 +71,20 @@ def html_report(
         }
         for page in pages_of(axes)
     ]
-    rows = as_rows(plan, results)
+    rows = as_rows(outline, results)
+    names = [name for name in rows[0] if name != "file"] if rows else []
+    meanings = {"seconds": outline.seconds_are, **_MEANINGS}
     return template.render(
         title=", ".join(axis.name for axis in axes),
-        facts=_facts(plan, results),
+        facts={"Points": f"{len(results)} painted of {len(outline.places)}", **outline.facts},
         pages=pages,
+        linked=linked,
         column_name=axes[0].name,
         columns=value_labels(axes[0]),
         row_name=axes[1].name if len(axes) > 1 else "",
-        names=[name for name in rows[0] if name != "file"] if rows else [],
-        rows=[
-            [_number_cell(value) for name, value in row.items() if name != "file"] for row in rows
-        ],
-        meanings=_MEANINGS,
+        names=names,
+        rows=[[_number_cell(row[name]) for name in names] for row in rows],
+        meanings={name: meaning for name, meaning in meanings.items() if name in names},
     )
 
 
@@ -107,33 +98,22 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _facts(plan: SweepPlan, results: Sequence[PointResult]) -> dict[str, str]:
-    """How many points there are, and what they have in common."""
-    facts = {"Points": f"{len(results)} painted of {len(plan.points)}"}
-    for name, fact in _FACTS.items():
-        values = {str(fact(point.plan)) for point in plan.points}
-        if len(values) == 1 and values != {""}:
-            facts[name] = values.pop()
-    return facts
-
-
 def _cells(
-    plan: SweepPlan, results: Sequence[PointResult], failures: Mapping[int, str], folder: Path
-) -> Iterator[tuple[SweepPoint, _Cell]]:
-    by_index = {result.point.index: result for result in results}
+    outline: Outline, results: Sequence[PointResult], failures: Mapping[int, str], folder: Path
+) -> Iterator[tuple[Place, _Cell]]:
+    by_index = {result.place.index: result for result in results}
     # Some 25 MB in all at most: what a phone can open.
-    side_px = 384 if len(plan.points) <= 100 else 256 if len(plan.points) <= 400 else 160
-    for point in plan.points:
-        label = ", ".join(
-            f"{axis.name} {text}" for axis, text in zip(plan.axes, plan.labels(point), strict=True)
-        )
-        if point.index in by_index:
-            file = by_index[point.index].painted.file
-            image = _inline(folder / file, point.job.icc_profile, side_px)
-            yield point, _Cell(point.index, label, file=file, image=image)
+    count = len(outline.places)
+    side_px = 384 if count <= 100 else 256 if count <= 400 else 160
+    for place in outline.places:
+        label = outline.title(place.index)
+        if place.index in by_index:
+            file = by_index[place.index].painted.file
+            image = _inline(folder / file, outline.icc_profile, side_px)
+            yield place, _Cell(place.index, label, file=file, image=image)
         else:
-            error = failures.get(point.index, "not painted")
-            yield point, _Cell(point.index, label, error=error)
+            error = failures.get(place.index, "not painted")
+            yield place, _Cell(place.index, label, error=error)
 
 
 def _inline(path: Path, icc_profile: bytes | None, side_px: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +16,10 @@ from PIL import Image
 
 from api.sweeps.folder import PaintedPoint
 from api.sweeps.grid import value_labels
+from api.sweeps.outline import Outline, Place
 from engine.color import to_srgb
 from engine.picture_measures import PictureMeasures, Pixels, measure_picture
 from engine.resize import resize_foreground, resize_reference
-from engine.sweep import SweepPlan, SweepPoint
 
 _SPREADSHEET_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -29,15 +29,13 @@ class PointResult:
     """A painted point.
 
     Attributes:
-        point: of the plan.
+        place: in the sweep.
         painted: its picture, seed, time and parameters.
-        labels: its value on each axis, as people read it.
         measures: of its picture.
     """
 
-    point: SweepPoint
+    place: Place
     painted: PaintedPoint
-    labels: tuple[str, ...]
     measures: PictureMeasures
 
     @property
@@ -46,13 +44,34 @@ class PointResult:
         numbers = asdict(self.measures)
         return {k: None if v is None else float(f"{v:.6g}") for k, v in numbers.items()}
 
+    @property
+    def forwards(self) -> dict[str, int]:
+        """How many there were, under their name, where that is known."""
+        return {} if self.place.forwards is None else {"forwards": self.place.forwards}
+
 
 class PictureMeasurer:
-    """Measures pictures of a sweep; foregrounds and references brought to size are kept."""
+    """Measures pictures of a sweep; foregrounds and references brought to size are kept.
 
-    def __init__(self, plan: SweepPlan, folder: Path) -> None:
-        self._plan = plan
+    Args:
+        outline: of the sweep.
+        folder: of the pictures.
+        foreground: mode RGBA.
+        reference: mode RGB, sRGB; None for none.
+    """
+
+    def __init__(
+        self,
+        outline: Outline,
+        folder: Path,
+        *,
+        foreground: Image.Image,
+        reference: Image.Image | None,
+    ) -> None:
+        self._outline = outline
         self._folder = folder
+        self._foreground = foreground
+        self._reference = reference
         self._placed = lru_cache(maxsize=4)(self._place)
 
     def measure(self, painted: PaintedPoint) -> PointResult:
@@ -61,40 +80,45 @@ class PictureMeasurer:
         Raises:
             OSError: it cannot be read.
         """
-        point = self._plan.points[painted.index]
-        job = point.job
+        place = self._outline.places[painted.index]
         with Image.open(self._folder / painted.file) as image:
-            picture = np.asarray(to_srgb(image.convert("RGB"), job.icc_profile))
+            picture = np.asarray(to_srgb(image.convert("RGB"), self._outline.icc_profile))
         alpha, reference = self._placed(
-            point.plan.width_px,
-            point.plan.height_px,
-            job.foreground_resize_mode,
-            job.reference_resize_mode,
+            place.width_px,
+            place.height_px,
+            place.foreground_resize_mode,
+            place.reference_resize_mode,
         )
-        measures = measure_picture(picture, alpha, reference)
-        return PointResult(point, painted, self._plan.labels(point), measures)
+        return PointResult(place, painted, measure_picture(picture, alpha, reference))
+
+    def measure_all(self, painted: Mapping[int, PaintedPoint]) -> Iterator[PointResult]:
+        """What is painted, in the order of the points.
+
+        Raises:
+            OSError: a picture cannot be read.
+        """
+        for index in sorted(painted):
+            yield self.measure(painted[index])
 
     def _place(self, *place: Any) -> tuple[Pixels, Pixels | None]:
         width_px, height_px, foreground_mode, reference_mode = place
-        job = self._plan.job
-        foreground = resize_foreground(job.foreground, width_px, height_px, foreground_mode)
+        foreground = resize_foreground(self._foreground, width_px, height_px, foreground_mode)
         alpha = np.asarray(foreground.getchannel("A"))
-        if job.reference is None:
+        if self._reference is None:
             return alpha, None
-        reference = resize_reference(job.reference, width_px, height_px, reference_mode)
+        reference = resize_reference(self._reference, width_px, height_px, reference_mode)
         return alpha, np.asarray(reference)
 
 
-def as_rows(plan: SweepPlan, results: Sequence[PointResult]) -> list[dict[str, Any]]:
+def as_rows(outline: Outline, results: Sequence[PointResult]) -> list[dict[str, Any]]:
     """One flat row a painted point, the same columns in each; numbers as numbers."""
-    names = [axis.name for axis in plan.axes]
     return [
         {
-            "point": result.point.index,
-            **dict(zip(names, result.labels, strict=True)),
+            "point": result.place.index,
+            **outline.labels(result.place.index),
             "image seed": result.painted.seed,
             "seconds": result.painted.seconds,
-            "forwards": result.point.plan.total_steps,
+            **result.forwards,
             **{name.replace("_", " "): value for name, value in result.numbers.items()},
             "file": result.painted.file,
         }
@@ -113,30 +137,25 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return file.getvalue()
 
 
-def as_json(plan: SweepPlan, results: Sequence[PointResult], failures: Mapping[int, str]) -> str:
+def as_json(outline: Outline, results: Sequence[PointResult], failures: Mapping[int, str]) -> str:
     """Axes and every point with its values, picture, measures and resolved parameters."""
-    names = [axis.name for axis in plan.axes]
-    axes = [{"name": axis.name, "values": value_labels(axis)} for axis in plan.axes]
+    axes = [{"name": axis.name, "values": value_labels(axis)} for axis in outline.axes]
     points = [
         {
-            "point": result.point.index,
-            "values": dict(zip(names, result.labels, strict=True)),
+            "point": result.place.index,
+            "values": outline.labels(result.place.index),
             "file": result.painted.file,
             "sha256": result.painted.sha256,
             "seed": result.painted.seed,
             "seconds": result.painted.seconds,
-            "forwards": result.point.plan.total_steps,
+            **result.forwards,
             "measures": result.numbers,
             "parameters": result.painted.parameters,
         }
         for result in results
     ]
     failed = [
-        {
-            "point": index,
-            "values": dict(zip(names, plan.labels(plan.points[index]), strict=True)),
-            "error": message,
-        }
+        {"point": index, "values": outline.labels(index), "error": message}
         for index, message in sorted(failures.items())
     ]
     content = {"axes": axes, "points": points, "failed": failed}

@@ -83,7 +83,6 @@ class Choices:
             "width": self.width,
             "height": self.height,
             "batch_size": self.batch_size,
-            "preview": True,
         }
         return cast("GenerateOptions", options)
 

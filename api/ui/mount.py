@@ -60,15 +60,22 @@ def mount_page(app: FastAPI, settings: Settings, secret: bytes) -> OpenRequests:
     from api.ui.handlers import Handlers
     from api.ui.page import STYLE, Page
     from api.ui.painting import Painter
+    from api.ui.sweep_handlers import SweepHandlers
 
     painter = Painter(bound_url(settings), base_url(settings), shelf)
     handlers = Handlers(painter, shelf, max_image_pixels=settings.max_image_pixels)
+    sweeps = SweepHandlers(
+        painter,
+        shelf,
+        max_image_pixels=settings.max_image_pixels,
+        points_per_megapixel_step=settings.points_per_megapixel_step,
+    )
     tickets = Tickets(secret)
 
     async def mount() -> None:
         gr.mount_gradio_app(
             app,
-            Page(handlers, tickets).blocks,
+            Page(handlers, sweeps, tickets).blocks,
             PATH,
             footer_links=[],
             run_history=False,  # it would keep what is entered, the private key too

@@ -11,10 +11,13 @@ import gradio as gr
 
 from api.ui import browser, status
 from api.ui.choices import MODES
+from api.ui.events import on as _on
 from api.ui.form import Form, choices_of, values_of
 from api.ui.handlers import Handlers
 from api.ui.painting import KeyPair, Painted
 from api.ui.results import Results
+from api.ui.sweep_handlers import SweepHandlers
+from api.ui.sweep_tab import SweepTab
 from api.ui.tickets import Tickets
 from backdrop.client import ClientError
 from engine.errors import BadImage
@@ -34,7 +37,7 @@ ABOUT_KEYS = (
 class Page:
     """Builds the page as `blocks`."""
 
-    def __init__(self, handlers: Handlers, tickets: Tickets) -> None:
+    def __init__(self, handlers: Handlers, sweeps: SweepHandlers, tickets: Tickets) -> None:
         self._handlers = handlers
         self._tickets = tickets
         with gr.Blocks(title="Backdrop", analytics_enabled=False) as self.blocks:
@@ -43,11 +46,20 @@ class Page:
                 self.leave = gr.Button("Leave", size="sm", visible=False, elem_id="leave")
             with gr.Column(elem_id="door") as self.door:
                 self._make_door()
-            with gr.Row(visible=False, elem_id="room") as self.room:
-                with gr.Column(min_width=340, scale=5):
-                    self.form = Form()
-                with gr.Column(min_width=340, scale=6, elem_id="results"):
-                    self.results = Results()
+            with gr.Column(visible=False) as self.room, gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Picture"), gr.Row(elem_id="room"):
+                    with gr.Column(min_width=340, scale=5):
+                        self.form = Form()
+                    with gr.Column(min_width=340, scale=6, elem_id="results"):
+                        self.results = Results()
+                with gr.Tab("Sweep") as tab:
+                    self.sweep = SweepTab(
+                        sweeps,
+                        self.form,
+                        keys=[self.public, self.private],
+                        run_id=self.sweep_id,
+                        tab=tab,
+                    )
             self._wire_door()
             self._wire_form()
             self._wire_painting()
@@ -64,6 +76,7 @@ class Page:
         self.connect = gr.Button("Connect", variant="primary", elem_id="connect")
         self.door_status = gr.HTML(elem_id="door-status", container=False)
         self.shown_ticket = gr.Textbox(visible="hidden", elem_id="ticket")
+        self.sweep_id = gr.Textbox(visible="hidden", elem_id="sweep-id")
 
     # --- the key pair ---
 
@@ -83,7 +96,7 @@ class Page:
         ]
         keep = partial(_on, fn=None, inputs=[*keys, self.shown_ticket], js=browser.KEEP_KEYS)
         recalled = _on(self.blocks.load, fn=None, outputs=keys, js=browser.RECALL_KEYS)
-        _on(recalled.then, self._recall, keys, opened)
+        self.sweep.wire_return(_on(recalled.then, self._recall, keys, opened))
         for event in (self.connect.click, self.private.submit):
             _on(event, self._connect, keys, opened)
         keep(self.shown_ticket.change)
@@ -103,7 +116,7 @@ class Page:
             text = status.message(str(exc), kind="error")
             return [*stay, text, *[gr.skip()] * 6]
         names = list(models.main)
-        first = models.main[names[0]] if names else None
+        first = models.main.get(models.default) or next(iter(models.main.values()), None)
         return [
             gr.update(visible=True),
             gr.update(visible=False),
@@ -227,6 +240,10 @@ class Page:
             [results.selected, form.redraw],
             [*form.components, form.loras, form.redraw],
         )
+        copied = _on(
+            results.copy.click, None, results.request_file, results.copy, js=browser.COPY_FILE
+        )
+        _on(copied.then, outputs=results.copy, js=browser.COPY_AGAIN)
 
     def _newest(self, pictures: list[Painted], seen: Painted | None) -> list[Any]:
         """The gallery, and the newest picture if it has not been looked at."""
@@ -267,11 +284,6 @@ class Page:
             return [gr.skip()] * (len(self.form.components) + 2)
         choices = picture.choices
         return [*values_of(choices), list(choices.lora_weights), redraw + 1]
-
-
-def _on(event: Any, fn: Any = None, inputs: Any = None, outputs: Any = None, **options: Any) -> Any:
-    """One listener; none is part of Gradio's own API."""
-    return event(fn, inputs, outputs, show_progress="hidden", api_visibility="private", **options)
 
 
 def _chosen_mode(event: gr.SelectData) -> str:

@@ -79,12 +79,12 @@ class Painter:
         self._shelf = shelf
 
     @contextmanager
-    def client(self, keys: KeyPair) -> Iterator[Client]:
+    def client(self, keys: KeyPair, *, max_retries: int = MAX_RETRIES) -> Iterator[Client]:
         """A client in the visitor's name."""
         with (
             httpx.Client(timeout=TIMEOUT_S, trust_env=False) as http,
             Client(
-                self._url, keys.public, keys.private, max_retries=MAX_RETRIES, http=http
+                self._url, keys.public, keys.private, max_retries=max_retries, http=http
             ) as client,
         ):
             yield client
@@ -96,7 +96,7 @@ class Painter:
             ClientError: it was refused.
             OSError: an uploaded file is gone.
         """
-        fields = generate_fields(choices.foreground, choices.options())
+        fields = generate_fields(choices.foreground, {**choices.options(), "preview": True})
         body = signed_body("GenerateBackgrounds", fields, keys.public, keys.private)
         uid = str(client.call("GenerateBackgrounds", **fields)["TaskUID"])
         file = self._shelf.put(texts.REQUEST_FILE, texts.body_text(body).encode())
@@ -129,11 +129,19 @@ class Painter:
             ClientError: they cannot be had.
             OSError: they cannot be written.
         """
-        urls = tuple(
-            self._url + url.removeprefix(self._public_url.rstrip("/")) for url in task.image_urls
-        )
-        images = client.images(replace(task, image_urls=urls))
+        images = self.images(client, task)
         return [
             Painted(run, seed, str(self._shelf.put(f"{run.uid}-{index}.png", data)))
             for index, (seed, data) in enumerate(zip(task.seeds, images, strict=True))
         ]
+
+    def images(self, client: Client, task: Task) -> list[bytes]:
+        """PNG files of the results, asked for where this process reaches them.
+
+        Raises:
+            ClientError: they cannot be had.
+        """
+        urls = tuple(
+            self._url + url.removeprefix(self._public_url.rstrip("/")) for url in task.image_urls
+        )
+        return client.images(replace(task, image_urls=urls))

@@ -6,6 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from api.ui import browser
+
 
 class Results:
     """The components, made inside a `gr.Blocks`.
@@ -71,9 +73,14 @@ class Results:
             self.curl = gr.Code(language="shell", interactive=False, elem_id="curl")
         with gr.Tab("JSON"):
             self.json = gr.Code(language="json", interactive=False, elem_id="json")
-        self.request_file = gr.DownloadButton(
-            "Download request.json: the exact signed text", size="sm", elem_id="request-file"
-        )
+        with gr.Row():
+            self.request_file = gr.DownloadButton(
+                "Download request.json: the exact signed text",
+                size="sm",
+                min_width=200,
+                elem_id="request-file",
+            )
+            self.copy = gr.Button(browser.COPY, size="sm", min_width=120, elem_id="copy-request")
 
     @property
     def of_one_picture(self) -> list[Any]:

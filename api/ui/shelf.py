@@ -29,9 +29,14 @@ class Shelf:
 
     def put(self, name: str, data: bytes) -> Path:
         """Write a file under a folder of its own that nobody can guess."""
-        path = self.folder / secrets.token_hex(16) / name
-        path.parent.mkdir(mode=0o700)
+        path = self.new_folder() / name
         path.write_bytes(data)
+        return path
+
+    def new_folder(self) -> Path:
+        """A folder that nobody can guess, for files that belong together."""
+        path = self.folder / secrets.token_hex(16)
+        path.mkdir(mode=0o700)
         return path
 
     def has_room(self) -> bool:

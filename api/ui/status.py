@@ -22,11 +22,11 @@ def of_task(task: Task, elapsed_s: float) -> str:
         return message(text, kind=kind)
     if task.status == "Queuing":
         place = f"place {task.queue_position} in the queue" if task.queue_position else "queued"
-        return _bar(f"Waiting: {place}", "", 0.0, elapsed_s)
+        return bar(f"Waiting: {place}", "", 0.0, elapsed_s)
     if task.has_ended:
-        return _bar("Done", task.note, 1.0, elapsed_s)
+        return bar("Done", task.note, 1.0, elapsed_s)
     steps = f"step {task.steps_done} of {task.steps_total}" if task.steps_total else ""
-    return _bar(_STAGES.get(task.stage, "Running"), steps, task.progress, elapsed_s)
+    return bar(_STAGES.get(task.stage, "Running"), steps, task.progress, elapsed_s)
 
 
 def message(text: str, *, kind: str = "") -> str:
@@ -35,7 +35,8 @@ def message(text: str, *, kind: str = "") -> str:
     return f'<div class="bd-status {kind}" role="{role}">{escape(text)}</div>'
 
 
-def _bar(what: str, detail: str, progress: float, elapsed_s: float) -> str:
+def bar(what: str, detail: str, progress: float, elapsed_s: float) -> str:
+    """HTML of a line and a bar; `progress` is 0..1."""
     percent = round(100 * progress)
     return (
         f'<div class="bd-status" role="status"><span><b>{escape(what)}</b> {escape(detail)}</span>'

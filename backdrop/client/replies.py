@@ -114,11 +114,19 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ModelList:
-    """Models by ModelCode."""
+    """Models by ModelCode.
+
+    Attributes:
+        main: main models.
+        loras: LoRAs.
+        embeddings: embeddings.
+        default: key in `main` of the one for requests that name none; empty where it is not told.
+    """
 
     main: Mapping[str, Model]
     loras: Mapping[str, Model]
     embeddings: Mapping[str, Model]
+    default: str = ""
 
     @classmethod
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
@@ -127,7 +135,7 @@ class ModelList:
             {code: Model.from_wire(model) for code, model in (answer.get(name) or {}).items()}
             for name in ("MainModels", "LoraModels", "EmbeddingModels")
         )
-        return cls(main, loras, embeddings)
+        return cls(main, loras, embeddings, answer.get("DefaultModel") or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from api.store import SqlTaskStore
 from api.tasks import NewTask
 from api.wire_fields import WIRE_FIELDS
 from engine.errors import JobError, UnknownLora, UnknownModel, WeightsUnavailable
-from tests.api.bench import Bench
+from tests.api.bench import MODELS, Bench
 from tests.api.wire import as_base64, assert_refused, checked, generate, png, signed, subclasses
 
 
@@ -125,6 +125,29 @@ def test_a_model_of_the_list_may_be_passed_back_whole(bench: Bench):
     for other in ("LoraModels", "EmbeddingModels", "HypernetworkModels"):
         assert answer[other] == {}
     assert bench.submit(MainModel=model)
+
+
+def test_the_list_tells_which_model_a_request_gets_that_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other = "  - {name: other, path: package:embedded, family: sd1, native_size_px: 256}\n"
+    models = MODELS.replace("\nmodels:\n", f"\nmodels:\n{other}")
+    monkeypatch.setattr("tests.api.bench.MODELS", models)
+    bench = Bench(tmp_path)
+    answer = bench.caller.call(Action="ListModels")
+    assert list(answer["MainModels"]) == ["other", "PICPIK General"]
+    assert answer["DefaultModel"] == "PICPIK General"
+    assert bench.record(bench.submit()).params["MainModel"]["ModelCode"] == "PICPIK General"
+
+
+def test_a_default_model_that_cannot_be_used_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "torn.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    models = MODELS.replace("package:embedded", "torn.safetensors")
+    monkeypatch.setattr("tests.api.bench.MODELS", models)
+    answer = Bench(tmp_path).caller.call(Action="ListModels")
+    assert (answer["MainModels"], answer["DefaultModel"]) == ({}, "")
 
 
 def test_absent_sizes_may_default_to_a_setting(tmp_path: Path):

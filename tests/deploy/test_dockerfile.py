@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -69,6 +70,15 @@ def test_what_is_copied_is_in_the_context_and_the_context_holds_nothing_else():
         for source in line.split()
     }
     assert copied == {Path(file).parts[0] for file in context()}
+
+
+def test_what_a_setting_can_switch_on_is_in_the_image():
+    """The page, PostgreSQL, S3 and translators: nobody can install an extra in a running container."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extras,) = re.findall(r'^ARG EXTRAS="(.*)"$', TEXT, flags=re.MULTILINE)
+    asked = extras.split(",")
+    assert set(asked) <= set(project["optional-dependencies"])
+    assert {"postgres", "s3", "translation", "ui"} == set(asked)
 
 
 def test_no_weights_but_the_embedded_models_are_in_the_context():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.sweeps.axes import BadAxis, parse_axes
+from api.sweeps.axes import BadAxis, parse_axes, parse_request_axes
 from engine.job import ResizeMode, Sampler
 
 
@@ -87,3 +87,21 @@ def test_what_cannot_be_swept_is_named(texts: list[str], words: list[str]) -> No
         parse_axes(texts)
     for word in words:
         assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("Steps=6,10", (6, 10)),
+        ("ReferStrength=0.3", (0.3,)),
+        ("Sampler=Euler a", ("Euler a",)),
+        ("ResizeMode=JustResize", ("JustResize",)),
+        ("DeepFusion=off,on", (False, True)),
+        ("lora:glow=-0.25", (-0.25,)),
+    ],
+)
+def test_a_request_gets_the_values_in_its_own_terms(text: str, values: tuple[Any, ...]) -> None:
+    """Not by way of the engine's: 1 - (1 - 0.3) is not 0.3."""
+    (axis,) = parse_request_axes([text])
+    assert axis.values == values
+    assert (axis.axis,) == parse_axes([text])

@@ -17,8 +17,9 @@ from PIL import Image
 
 from api.sweeps.contact_sheet import contact_sheets
 from api.sweeps.grid import pages_of
-from api.sweeps.results import as_csv
-from api.sweeps.run import measure_all, write_reports
+from api.sweeps.planned import outline_of
+from api.sweeps.reports import write_reports
+from api.sweeps.results import PictureMeasurer, as_csv
 from engine.job import Sampler
 from engine.sweep import Axis, SweepPlan
 from tests.api.sweeps.conftest import SIDE_PX, drawn
@@ -29,10 +30,15 @@ CFG = Axis("guidance_scale", (1.0, 3.5), "CFGScale")
 HOSTILE = "<script src=https://evil.example/x.js></script>\"'&"
 
 
-def report(plan: SweepPlan, path: Path, *, without: tuple[int, ...] = ()) -> dict[str, Path]:
+def report(
+    plan: SweepPlan, path: Path, *, without: tuple[int, ...] = (), linked: bool = True
+) -> dict[str, Path]:
     painted = drawn(plan, path, without=without)
     failures = dict.fromkeys(without, f"out of memory {HOSTILE}")
-    files = write_reports(plan, path, list(measure_all(plan, path, painted)), failures)
+    outline, job = outline_of(plan), plan.job
+    measurer = PictureMeasurer(outline, path, foreground=job.foreground, reference=job.reference)
+    results = list(measurer.measure_all(painted))
+    files = write_reports(outline, path, results, failures, linked=linked)
     return {file.name: file for file in files}
 
 
@@ -167,6 +173,15 @@ def test_the_table_can_be_sorted_by_numbers(
     assert rows[:, 0].tolist() == [str(index) for index in range(6)]
     assert rows[:, 1].tolist() == ["6", "6", "10", "10", "20", "20"]
     assert all(float(value) >= 0 for value in rows.ravel())
+
+
+def test_a_page_to_be_read_without_its_folder_links_to_itself_alone(
+    make_plan: Callable[..., SweepPlan], tmp_path: Path
+) -> None:
+    html = report(make_plan(STEPS, SEEDS), tmp_path, linked=False)["report.html"].read_text()
+    page = Tags(html)
+    assert len(page.attributes("img", "src")) == 6
+    assert set(page.attributes("a", "href")) == {f"#point-{index}" for index in range(6)}
 
 
 # Tables ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -43,6 +44,7 @@ CUP = ROOT / "examples" / "coffee-cup.png"
 MODELS = """
 default_model: PICPIK General
 models:
+  - {name: another, path: package:embedded, family: sd1, native_size_px: 256, num_inference_steps: 9}
   - name: PICPIK General
     path: package:embedded
     family: sd1
@@ -188,6 +190,11 @@ def test_a_visitor_paints_sees_it_go_and_repeats_it(open_page: Callable[..., Any
     with page.expect_download() as download:
         page.click("#request-file")
     body = json.loads(Path(download.value.path()).read_text())
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#copy-request")
+    playwright_api.expect(page.locator("#copy-request")).to_have_text("Copied")
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == Path(download.value.path()).read_text()
     assert body["Signature"] == signature(body, "secret")
     assert (body["Seed"], body["PositivePrompts"]) == (first_seed, ["sandy beach", "sunset sky"])
     glow = {"ModelCode": "glow", "InferenceParams": {"LoraWeight": -0.25}}
@@ -269,3 +276,94 @@ def test_nothing_is_wider_than_a_phone(open_page: Callable[..., Any]):
     page.wait_for_selector("#python .cm-content")
     width = page.evaluate("() => document.scrollingElement.scrollWidth")
     assert width <= 390
+
+
+def test_the_form_begins_with_the_services_default_model(open_page: Callable[..., Any]):
+    page = open_page()
+    connect(page)
+    playwright_api.expect(page.locator("#steps input[type=number]")).to_have_value("8")
+    page.click("#model-part > button")
+    playwright_api.expect(page.locator("#model input")).to_have_value("PICPIK General")
+
+
+def open_sweep(page: Any, side_px: int, *, steps: str, seeds: str) -> None:
+    """Connects, uploads, and sweeps steps across and seeds down."""
+    connect(page)
+    upload(page, side_px, steps=6)
+    page.get_by_role("tab", name="Sweep").click()
+    page.fill("#values-1 textarea, #values-1 input", steps)
+    page.fill("#values-2 textarea, #values-2 input", seeds)
+
+
+def sweep_until(page: Any, text: str) -> None:
+    status = page.locator("#sweep-status")
+    playwright_api.expect(status).to_contain_text(text, timeout=120_000)
+
+
+def test_a_visitor_sweeps_two_axes(open_page: Callable[..., Any]):
+    page = open_page()
+    open_sweep(page, 64, steps="5,7", seeds="1..3")
+    start, told = page.locator("#sweep-start"), page.locator("#sweep-told")
+    playwright_api.expect(told.locator(".error")).to_contain_text("axis Steps: 5: ")
+    playwright_api.expect(start).to_be_disabled()
+    page.fill("#values-1 textarea, #values-1 input", "6,7")
+    playwright_api.expect(start).to_have_text("Paint 6 pictures for about 6 credits")
+    start.click()
+    sweep_until(page, "Done: 6 of 6 painted, 6 credits")
+    sheet = page.locator("#sheets img")
+    playwright_api.expect(sheet).to_have_count(1)
+    width = sheet.evaluate("async image => { await image.decode(); return image.naturalWidth; }")
+    assert width > 2 * 320
+    names = page.locator("#sweep-files a").evaluate_all("links => links.map(each => each.download)")
+    assert names == [
+        "contact-sheet.png", "report.html", "sweep.csv", "sweep.json", "sweep.zip",
+    ]  # fmt: skip
+    with page.expect_download() as download:
+        page.locator("#sweep-files a").nth(2).click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert [(row["Steps"], row["image seed"]) for row in rows] == [
+        (steps, seed) for steps in ("6", "7") for seed in ("1", "2", "3")
+    ]
+
+
+def test_the_weight_of_a_lora_is_an_axis(open_page: Callable[..., Any]):
+    page = open_page()
+    open_sweep(page, 64, steps="6", seeds="1")
+    page.click("#axis-1 input")
+    page.get_by_role("option", name="lora:glow").click()
+    playwright_api.expect(page.locator("#sweep-start")).to_have_text(
+        "Paint 3 pictures for about 3 credits"
+    )
+
+
+def test_a_sweep_outlives_a_reload(open_page: Callable[..., Any]):
+    page = open_page()
+    open_sweep(page, 64, steps="10,11", seeds="1,2")
+    page.click("#sweep-start:not([disabled])")
+    page.wait_for_selector("#sweep-status :text('of 4 painted')")  # quicker than to expect it
+    page.reload()
+    page.wait_for_selector("#generate")
+    page.get_by_role("tab", name="Sweep").click()
+    sweep_until(page, "Interrupted: ")
+    page.click("#sweep-go-on")
+    sweep_until(page, "Done: 4 of 4 painted")
+    playwright_api.expect(page.locator("#sheets img")).to_have_count(1)
+
+
+def test_a_visitor_cancels_a_sweep(open_page: Callable[..., Any]):
+    page = open_page()
+    open_sweep(page, 256, steps="100", seeds="1..8")
+    page.click("#sweep-start:not([disabled])")
+    page.click("#sweep-cancel")
+    sweep_until(page, "Canceled: ")
+    playwright_api.expect(page.locator("#sweep-go-on")).to_be_visible()
+    assert not page.locator("#sweep-cancel").is_visible()
+
+
+def test_a_sweep_is_no_wider_than_a_phone(open_page: Callable[..., Any]):
+    page = open_page(**PHONE)
+    open_sweep(page, 64, steps="6,7", seeds="1..3")
+    page.click("#sweep-start:not([disabled])")
+    sweep_until(page, "Done: 6 of 6")
+    page.wait_for_selector("#sheets img")
+    assert page.evaluate("() => document.scrollingElement.scrollWidth") <= 390

@@ -30,8 +30,8 @@ class TestPainter(Painter):
         super().__init__(BASE, bench.settings.public_base_url or "", shelf)
         self._http = bench.caller.http
 
-    def client(self, keys: KeyPair) -> Client:
-        return Client(BASE, keys.public, keys.private, http=self._http)
+    def client(self, keys: KeyPair, *, max_retries: int = 2) -> Client:
+        return Client(BASE, keys.public, keys.private, max_retries=max_retries, http=self._http)
 
 
 @pytest.fixture
