@@ -57,8 +57,12 @@ class Choices:
             return self
         return replace(self, seed=secrets.randbelow(SEED_MODULUS))
 
-    def options(self) -> GenerateOptions:
-        """Arguments of `Client.submit` besides the foreground; defaults of the server left out."""
+    def options(self, *, preview: bool = False) -> GenerateOptions:
+        """Arguments of `Client.submit` besides the foreground; defaults of the server left out.
+
+        Args:
+            preview: somebody looks on while it is painted.
+        """
         options: dict[str, Any] = {"prompts": _lines(self.prompts)}
         if negative := _lines(self.negative_prompts):
             options["negative_prompts"] = negative
@@ -84,6 +88,8 @@ class Choices:
             "height": self.height,
             "batch_size": self.batch_size,
         }
+        if preview:
+            options["preview"] = True
         return cast("GenerateOptions", options)
 
 

@@ -96,7 +96,7 @@ class Painter:
             ClientError: it was refused.
             OSError: an uploaded file is gone.
         """
-        fields = generate_fields(choices.foreground, {**choices.options(), "preview": True})
+        fields = generate_fields(choices.foreground, choices.options(preview=True))
         body = signed_body("GenerateBackgrounds", fields, keys.public, keys.private)
         uid = str(client.call("GenerateBackgrounds", **fields)["TaskUID"])
         file = self._shelf.put(texts.REQUEST_FILE, texts.body_text(body).encode())

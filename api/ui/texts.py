@@ -46,7 +46,7 @@ def curl(base_url: str, uid: str, public_key: str, private_key: str) -> str:
 
 def python(base_url: str, choices: Choices, public_key: str) -> str:
     """A program that sends the same request, from files of the names that were uploaded."""
-    options: dict[str, Any] = {**choices.options()}
+    options: dict[str, Any] = {**choices.options(preview=True)}
     if choices.reference is not None:
         options["reference"] = Path(choices.reference).name
     arguments = "".join(f"        {name}={value!r},\n" for name, value in options.items())

@@ -27,7 +27,6 @@ def test_what_is_not_chosen_is_left_to_the_server(cup: str):
         "Width": 64,
         "Height": 80,
         "BatchSize": 1,
-        "Preview": True,
     }
 
 
@@ -78,7 +77,6 @@ def test_everything_chosen_is_sent(cup: str, tmp_path: Path):
         "Width": 64,
         "Height": 80,
         "BatchSize": 3,
-        "Preview": True,
     }
 
 
