@@ -212,9 +212,9 @@ def test_a_server_without_streams_is_asked_for_them_once(caller: Caller, monkeyp
     monkeypatch.delitem(ACTIONS, WATCH)
     bench = caller.bench
     for _ in range(2):
-        uid = bench.submit()
+        uid, before = bench.submit(), len(caller.requests)
         waits = begun(lambda uid=uid: caller.wait(uid))
-        until(lambda: caller.requests[-2:] == [POLL, POLL])
+        until(lambda before=before: caller.requests[before:][-2:] == [POLL, POLL])
         bench.run(uid, [0])
         assert waits.result(30).status == "Finished"
     asked = 1 if caller._kind == "sync" else 2  # there each wait has a client of its own
