@@ -6,11 +6,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from api.blobs.interface import BlobError, BlobUnavailable
+from api.blobs.relayed import RelayedBlobs
 
 if TYPE_CHECKING:
     from api.blobs.s3 import S3Blobs
@@ -22,7 +23,7 @@ _PROBE_KEY = "probe/none"  # no blob has it
 _Result = TypeVar("_Result")
 
 
-class ImpatientBlobs:
+class ImpatientBlobs(RelayedBlobs):
     """Waits for an object store as long as it answers at all, and otherwise not.
 
     A large image may take its time. So a call that has taken `answer_s` has the store asked
@@ -40,43 +41,16 @@ class ImpatientBlobs:
     """
 
     def __init__(self, blobs: S3Blobs, *, answer_s: float) -> None:
-        self._blobs = blobs
+        super().__init__(blobs)
+        self._s3 = blobs
         self._answer_s = answer_s
         self._away = threading.Event()
         self._answered_at = 0.0
         self._asking = threading.Lock()  # one asks for all who wait
 
-    def put(self, key: str, data: bytes) -> None:
-        """See `BlobStore.put`."""
-        self._do(lambda: self._blobs.put(key, data))
-
-    def get(self, key: str) -> bytes:
-        """See `BlobStore.get`."""
-        return self._do(lambda: self._blobs.get(key))
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """See `BlobStore.delete`."""
-        self._do(lambda: self._blobs.delete(keys))
-
-    def folders(self, folder: str) -> list[str]:
-        """See `BlobStore.folders`."""
-        return self._do(lambda: self._blobs.folders(folder))
-
-    def keys(self, folder: str) -> Iterator[str]:
-        """See `BlobStore.keys`."""
-        return iter(self._do(lambda: list(self._blobs.keys(folder))))
-
-    def tidy(self, folder: str) -> None:
-        """See `BlobStore.tidy`."""
-        self._do(lambda: self._blobs.tidy(folder))
-
-    def free_bytes(self) -> int | None:
-        """See `BlobStore.free_bytes`: quick everywhere."""
-        return self._blobs.free_bytes()
-
     def signed_urls(self, keys: list[str], *, expires_in_s: int) -> list[str]:
         """See `S3Blobs.signed_urls`: made here, whether the store answers or not."""
-        return self._blobs.signed_urls(keys, expires_in_s=expires_in_s)
+        return self._s3.signed_urls(keys, expires_in_s=expires_in_s)
 
     def _do(self, call: Callable[[], _Result]) -> _Result:
         if self._away.is_set():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from api.blobs.interface import BlobStore
+from api.blobs.relayed import RelayedBlobs
 
 _Result = TypeVar("_Result")
 
 
-class PatientBlobs:
+class PatientBlobs(RelayedBlobs):
     """Runs each call of `blobs` on another thread and `meanwhile` on the caller's until it returns.
 
     An object store may take longer for one image than a lease lasts.
@@ -23,38 +24,10 @@ class PatientBlobs:
     """
 
     def __init__(self, blobs: BlobStore, meanwhile: Callable[[], None], *, period_s: float) -> None:
-        self._blobs = blobs
+        super().__init__(blobs)
         self._meanwhile = meanwhile
         self._period_s = period_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="blobs")
-
-    def put(self, key: str, data: bytes) -> None:
-        """See `BlobStore.put`."""
-        self._do(lambda: self._blobs.put(key, data))
-
-    def get(self, key: str) -> bytes:
-        """See `BlobStore.get`."""
-        return self._do(lambda: self._blobs.get(key))
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """See `BlobStore.delete`."""
-        self._do(lambda: self._blobs.delete(keys))
-
-    def folders(self, folder: str) -> list[str]:
-        """See `BlobStore.folders`."""
-        return self._do(lambda: self._blobs.folders(folder))
-
-    def keys(self, folder: str) -> Iterator[str]:
-        """See `BlobStore.keys`."""
-        return iter(self._do(lambda: list(self._blobs.keys(folder))))
-
-    def tidy(self, folder: str) -> None:
-        """See `BlobStore.tidy`."""
-        self._do(lambda: self._blobs.tidy(folder))
-
-    def free_bytes(self) -> int | None:
-        """See `BlobStore.free_bytes`: quick everywhere."""
-        return self._blobs.free_bytes()
 
     def _do(self, call: Callable[[], _Result]) -> _Result:
         future = self._thread.submit(call)
